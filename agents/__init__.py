@@ -1,0 +1,1 @@
+"""Learners: PPO, evaluation, and the bridge to Stable-Baselines3."""

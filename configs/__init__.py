@@ -1,0 +1,1 @@
+"""YAML presets, packaged with the wheel."""

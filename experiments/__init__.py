@@ -1,0 +1,1 @@
+"""The comparison: task x variant x seed, its statistics and its report."""

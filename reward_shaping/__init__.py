@@ -1,0 +1,1 @@
+"""Reward shapers that plug into any TensorEnv."""

@@ -1,0 +1,88 @@
+"""Names to shapers: `shape`, `list_shapers`, `register_shaper`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cairngym.envs.checks import check_options, unknown_name
+
+if TYPE_CHECKING:
+    from cairngym.envs.core import TensorEnv
+    from cairngym.reward_shaping.core import ShapedEnv, Shaper
+
+_shapers: dict[str, str | Callable[..., Shaper]] = {
+    "potential": "cairngym.reward_shaping.potential:PotentialShaper",
+    "count": "cairngym.reward_shaping.curiosity.count:CountShaper",
+    "rnd": "cairngym.reward_shaping.curiosity.rnd:RNDShaper",
+}
+
+
+def register_shaper(name: str, factory: str | Callable[..., Shaper]) -> None:
+    """Add a shaper under `name`; `factory(**options)` makes one, or "module:class" names it.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    if name in _shapers:
+        raise ValueError(f"The shaper {name!r} is already registered; choose another name.")
+    _shapers[name] = factory
+
+
+def list_shapers() -> list[str]:
+    """Every name that `shape` takes, sorted."""
+    return sorted(_shapers)
+
+
+def get_shaper(name: str) -> Callable[..., Shaper]:
+    """The factory registered under `name`.
+
+    Raises:
+        UnknownNameError: naming the nearest valid names.
+    """
+    if name not in _shapers:
+        raise unknown_name("shaper", name, _shapers)
+    entry = _shapers[name]
+    if callable(entry):
+        return entry
+    module, _, attribute = entry.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make_shaper(shaper: str, **options: Any) -> Shaper:
+    """Make the shaper registered under that name, with its options.
+
+    Raises:
+        UnknownNameError: unknown name.
+        TypeError: an option it does not have.
+    """
+    factory = get_shaper(shaper)
+    check_options(f"The shaper {shaper!r}", options, inspect.signature(factory).parameters)
+    return factory(**options)
+
+
+def shape(env: TensorEnv, name: str, weight: float = 1.0, *, term: str | None = None, **options: Any) -> ShapedEnv:
+    """Add a shaper to an env; shaping a shaped env adds a term to it.
+
+    Args:
+        env: any TensorEnv.
+        name: one of `list_shapers()`.
+        weight: what the term is multiplied by in the reward.
+        term: the term's name in `info["reward_terms"]`; default is `name`.
+        options: the shaper's own.
+
+    Example:
+        >>> import cairngym
+        >>> env = cairngym.shape(cairngym.make("Chain-N10-v0", num_envs=2), "count", weight=0.01)
+        >>> obs, info = env.reset(seed=0)
+        >>> sorted(env.step([1, 1])[4]["reward_terms"])
+        ['count']
+    """
+    from cairngym.reward_shaping.core import ShapedEnv, Term
+
+    added = Term(name=term or name, shaper=make_shaper(name, **options), weight=weight)
+    if isinstance(env, ShapedEnv):
+        return ShapedEnv(env.env, (*env.terms, added))
+    return ShapedEnv(env, (added,))
