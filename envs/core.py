@@ -53,6 +53,9 @@ class Transition:
     success: torch.Tensor
     env_id: torch.Tensor | None
     """int64 `(B,)`, None when the transition comes from a replay."""
+    valid: torch.Tensor | None = None
+    """bool `(B,)`, false where the episode was over before the step, so that nothing was done; None when all are real.
+    Only NEXT_STEP and DISABLED know such rows."""
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -87,21 +90,23 @@ def clone(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) else value
 
 
-class World(ABC):
-    """N copies of what moves: its actions, its dynamics, and named measurements of its state."""
+class WorldSpec(ABC):
+    """N copies of what moves, with a step of its own: what `TensorEnv` asks of a world."""
 
     num_envs: int
     device: torch.device
     single_action_space: spaces.Space
     state_spec: Mapping[str, StateField]
+    episodes: Episodes
+    """The lives of the N copies; handed over by `TensorEnv`, which keeps them."""
 
     @abstractmethod
-    def begin(self, mask: torch.Tensor, episodes: Episodes) -> None:
-        """Start a new episode in the masked `(N,)` worlds, drawing only from `episodes` (seed, env, number)."""
+    def start(self, task: TaskSpec, mask: torch.Tensor, episodes: Episodes) -> Observation:
+        """Begin new episodes in the masked `(N,)` worlds and observe all."""
 
     @abstractmethod
-    def advance(self, action: torch.Tensor) -> None:
-        """Move every world one step."""
+    def transition(self, task: TaskSpec, action: torch.Tensor, episodes: Episodes, mode: AutoresetMode) -> Outcome:
+        """Step every world under `task`, reset what `mode` asks for, and keep `episodes`."""
 
     @property
     @abstractmethod
@@ -120,14 +125,29 @@ class World(ABC):
         """Draw RGB frames, uint8 `(height, width, 3)` each, of the given worlds."""
         raise TypeError(f"{type(self).__name__} draws no pictures; implement World.render to see it.")
 
-    def start(self, task: Task, mask: torch.Tensor, episodes: Episodes) -> Observation:
-        """Begin the masked worlds and observe all; fused worlds override it."""
-        self.begin(mask, episodes)
-        return task.observe(self.state)
+    def close(self) -> None:
+        """Release what the world holds outside of tensors; nothing by default."""
 
-    def transition(self, task: Task, action: torch.Tensor, episodes: Episodes, mode: AutoresetMode) -> Outcome:
-        """Step every world under `task`, reset what `mode` asks for, and keep `episodes`; fused worlds override it."""
-        over = episodes.ended
+
+class World(WorldSpec):
+    """A world that only says how episodes begin and how it moves; the step around it is made here."""
+
+    @abstractmethod
+    def begin(self, mask: torch.Tensor, episodes: Episodes) -> None:
+        """Start a new episode in the masked `(N,)` worlds, drawing only from `episodes` (seed, env, number)."""
+
+    @abstractmethod
+    def advance(self, action: torch.Tensor) -> None:
+        """Move every world one step."""
+
+    def start(self, task: TaskSpec, mask: torch.Tensor, episodes: Episodes) -> Observation:
+        """Begin the masked worlds and observe all."""
+        self.begin(mask, episodes)
+        return judged(task).observe(self.state)
+
+    def transition(self, task: TaskSpec, action: torch.Tensor, episodes: Episodes, mode: AutoresetMode) -> Outcome:
+        """Step every world under `task`, reset what `mode` asks for, and keep `episodes`."""
+        task, over = judged(task), episodes.ended
         self.advance(action)
         episodes.length += ~over if mode is AutoresetMode.DISABLED else 1
         if mode is AutoresetMode.NEXT_STEP:
@@ -154,8 +174,8 @@ class World(ABC):
         )  # fmt: skip
 
 
-class Task(ABC):
-    """What is wanted of a world: what the agent sees, when it succeeds, and the sparse reward for it."""
+class TaskSpec(ABC):
+    """What a task declares of itself, and how far it has come; worlds with a step of their own judge such a task."""
 
     horizon: int
     """Steps after which an episode is truncated."""
@@ -164,6 +184,18 @@ class Task(ABC):
     categories: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({})
     """For entries of the observation that hold codes: for each channel of the last axis, the codes worth telling apart.
     Networks encode these one-hot and drop a channel that has none."""
+    progress_fields: tuple[str, ...] = ()
+    """The state fields `progress` reads; empty means all of them."""
+    count_fields: tuple[str, ...] = ()
+    """The state fields that tell places apart for visit counts; empty means all of them."""
+
+    @abstractmethod
+    def progress(self, state: State) -> torch.Tensor:
+        """How far the task has come, float32 `(B,)` in [0, 1]; one at success."""
+
+
+class Task(TaskSpec):
+    """A task judged from the world's state: what the agent sees, when it succeeds, and the sparse reward for it."""
 
     @abstractmethod
     def observe(self, state: State) -> Observation:
@@ -187,6 +219,17 @@ class Task(ABC):
         return self.success(state).to(torch.float32)
 
 
+def judged(task: TaskSpec) -> Task:
+    """Return `task` if it can be judged from a world's state.
+
+    Raises:
+        TypeError: if it can't, so that only a world with a step of its own can run it.
+    """
+    if not isinstance(task, Task):
+        raise TypeError(f"Expected a Task with observe() and success(), got {type(task).__name__}.")
+    return task
+
+
 class TensorEnv(VectorEnv):
     """N copies of one task stepped together, as a `gymnasium.vector.VectorEnv` of torch tensors.
 
@@ -206,8 +249,8 @@ class TensorEnv(VectorEnv):
 
     def __init__(
         self,
-        world: World,
-        task: Task,
+        world: WorldSpec,
+        task: TaskSpec,
         *,
         seed: int = 0,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
@@ -219,9 +262,10 @@ class TensorEnv(VectorEnv):
         self.single_action_space = world.single_action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 10}
-        self.render_mode = "rgb_array"
-        self.episodes = Episodes(self.num_envs, self.device, check_seed(seed))
+        modes = ["rgb_array"] if type(world).render is not WorldSpec.render else []
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": modes, "render_fps": 10}
+        self.render_mode = modes[0] if modes else None
+        self.episodes = world.episodes = Episodes(self.num_envs, self.device, check_seed(seed))
         self._started = False
 
     @property
@@ -260,6 +304,11 @@ class TensorEnv(VectorEnv):
             if not self._started and not bool(mask.all()):
                 raise RuntimeError("The first reset must start every env; call reset() once without a mask.")
         if seed is not None:
+            if check_seed(seed) != self.episodes.seed and not bool(mask.all()):
+                raise ValueError(
+                    f"A new seed would change the lives of the envs outside reset_mask: got seed {seed}, they live by "
+                    f"{self.episodes.seed}. Reset every env, or leave the seed out."
+                )
             self.episodes.seed = check_seed(seed)
             self.episodes.restart(mask)
         elif self._started:
@@ -307,6 +356,11 @@ class TensorEnv(VectorEnv):
         self.world.set_state(snapshot["world"])
         self._started = snapshot["started"]
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release what the world holds."""
+        del kwargs
+        self.world.close()
+
 
 class StateView(Mapping[str, torch.Tensor]):
     """Measurements computed when first read; reading one after the env has moved on is refused.
@@ -335,6 +389,9 @@ class StateView(Mapping[str, torch.Tensor]):
                 )
             self._read[name] = self._measure(name)
         return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # without measuring it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

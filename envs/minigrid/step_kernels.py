@@ -1,0 +1,253 @@
+"""One kernel for a whole environment step: act, judge, count, reset, observe.
+
+Every output goes to memory allocated by the caller for this step, so that what was returned is never overwritten.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import warp as wp
+
+from cairngym.envs.minigrid.cells import DONE, EMPTY_CELL, FORWARD
+from cairngym.envs.minigrid.family import NUM_VARIABLES, Rule
+from cairngym.envs.minigrid.grid_kernels import COLLISION, CONTINUE, SUCCESS, Grids, base_step, view
+from cairngym.envs.minigrid.plan import Plans, measure_plan
+from cairngym.envs.minigrid.random_kernels import Key, below, words
+
+SAME_STEP, NEXT_STEP, DISABLED = range(3)
+IMAGE = 147
+LEVEL_STREAM = 0
+"""`cairngym.envs.random.Stream.LEVEL`."""
+
+
+@wp.struct
+class Levels:
+    """A bank of L levels, and which one each world lives in."""
+
+    cells: wp.array2d(dtype=wp.uint16)
+    agent: wp.array2d(dtype=wp.int32)
+    variables: wp.array2d(dtype=wp.int32)
+    mission: wp.array(dtype=wp.int32)
+    tokens: wp.array2d(dtype=wp.int64)
+    """(M, T): the words of every mission; T is 0 where all missions are one."""
+    count: int
+    """Levels that episodes are drawn from; further rows are injected ones."""
+    current: wp.array(dtype=wp.int32)
+    """(N,): row of the level (and of its plan) each world lives in."""
+    current_mission: wp.array(dtype=wp.int32)
+
+
+@wp.struct
+class Life:
+    """The counters of `cairngym.envs.episodes.Episodes`, shared with torch."""
+
+    number: wp.array(dtype=wp.int64)
+    length: wp.array(dtype=wp.int64)
+    returns: wp.array(dtype=wp.float32)
+    succeeded: wp.array(dtype=wp.uint8)
+    terminated: wp.array(dtype=wp.uint8)
+    truncated: wp.array(dtype=wp.uint8)
+    seed_low: wp.uint32
+    seed_high: wp.uint32
+
+
+@wp.struct
+class Ended:
+    """Worlds as they were when their last episode ended."""
+
+    grids: Grids
+    level: wp.array(dtype=wp.int32)
+    length: wp.array(dtype=wp.int64)
+
+
+@wp.struct
+class Settings:
+    """What stays the same from step to step."""
+
+    num_envs: int
+    horizon: int
+    mode: int
+    see_through: int
+    num_actions: int
+
+
+@wp.func
+def key_of(life: Life, e: int) -> Key:
+    """The key of world e's episode."""
+    return Key(life.seed_low, life.seed_high, wp.uint32(e), wp.uint32(life.number[e]))
+
+
+@wp.func
+def draw_level(grids: Grids, levels: Levels, plans: Plans, e: int, key: Key):
+    """Start world e in a level drawn from the bank."""
+    load_level(grids, levels, e, below(words(key, LEVEL_STREAM, 0, 0)[0], levels.count))
+
+
+@wp.func
+def load_level(grids: Grids, levels: Levels, e: int, row: int):
+    """Copy a row of the bank into world e."""
+    for i in range(grids.cells.shape[1]):
+        grids.cells[e, i] = levels.cells[row, i]
+    for i in range(3):
+        grids.agent[e, i] = levels.agent[row, i]
+    grids.agent[e, 3] = EMPTY_CELL
+    for i in range(NUM_VARIABLES):
+        grids.variables[e, i] = levels.variables[row, i]
+    levels.current[e] = row
+    levels.current_mission[e] = levels.mission[row]
+
+
+@wp.func
+def clear_life(life: Life, e: int):
+    """Zero the counters of a new episode."""
+    life.length[e] = wp.int64(0)
+    life.returns[e] = wp.float32(0.0)
+    life.succeeded[e] = wp.uint8(0)
+    life.terminated[e] = wp.uint8(0)
+    life.truncated[e] = wp.uint8(0)
+
+
+@wp.func
+def keep_ended(grids: Grids, levels: Levels, life: Life, ended: Ended, e: int):
+    """Copy world e aside before it is reset."""
+    for i in range(grids.cells.shape[1]):
+        ended.grids.cells[e, i] = grids.cells[e, i]
+    for i in range(4):
+        ended.grids.agent[e, i] = grids.agent[e, i]
+    ended.level[e] = levels.current[e]
+    ended.length[e] = life.length[e]
+
+
+@wp.func
+def observe(
+    grids: Grids, levels: Levels, settings: Settings, sight: wp.array2d(dtype=wp.uint16), e: int,
+    images: wp.uint64, integers: wp.uint64, first: int, second: int,
+):  # fmt: skip
+    """Write world e's observation into copies `first` and `second` (0: current, 1: final) of the output."""
+    n = settings.num_envs
+    row = wp.uint64(n * IMAGE)
+    image = wp.array(ptr=images + row * wp.uint64(first), shape=(n, IMAGE), dtype=wp.uint8)
+    twin = wp.array(ptr=images + row * wp.uint64(second), shape=(n, IMAGE), dtype=wp.uint8)
+    view(grids, e, sight, settings.see_through, image, twin)
+    words_per_mission = levels.tokens.shape[1]
+    flat = wp.array(ptr=integers, shape=(n * (6 + 2 * words_per_mission),), dtype=wp.int64)
+    carried = grids.agent[e, 3]
+    for copy in range(2):
+        which = wp.where(copy == 0, first, second)
+        flat[which * n + e] = wp.int64(grids.agent[e, 2])
+        flat[2 * n + (which * n + e) * 2] = wp.int64(carried & 15)
+        flat[2 * n + (which * n + e) * 2 + 1] = wp.int64((carried >> 4) & 7)
+        for t in range(words_per_mission):
+            place = 6 * n + (which * n + e) * words_per_mission + t
+            flat[place] = levels.tokens[levels.current_mission[e], t]
+
+
+@functools.cache
+def step_kernel(rule: Rule, begin: Any) -> Any:
+    """Compile the step of a family: its rule, and how its episodes begin (`draw_level` or a generator)."""
+    translate, before, after = rule.translate, rule.before, rule.after
+
+    @wp.kernel(enable_backward=False, module="unique")
+    def step(
+        offset: int, images: wp.uint64, integers: wp.uint64, floats: wp.uint64, flags: wp.uint64,
+        actions: wp.array(dtype=wp.int64), settings: Settings, grids: Grids, levels: Levels, plans: Plans,
+        life: Life, ended: Ended, sight: wp.array2d(dtype=wp.uint16), script: wp.array2d(dtype=wp.int32),
+    ):  # fmt: skip
+        e = offset + wp.tid()
+        n = settings.num_envs
+        over = int(life.terminated[e]) | int(life.truncated[e])
+        reward = wp.float32(0.0)
+        success = int(0)
+        terminated = int(0)
+        truncated = int(0)
+        if over != 0 and settings.mode == NEXT_STEP:
+            life.number[e] = life.number[e] + wp.int64(1)
+            clear_life(life, e)
+            begin(grids, levels, plans, e, key_of(life, e))
+        elif over != 0 and settings.mode == DISABLED:
+            terminated = int(life.terminated[e])
+            truncated = int(life.truncated[e])
+        else:
+            length = int(life.length[e]) + 1
+            life.length[e] = wp.int64(length)
+            action = int(actions[e])
+            if action < 0 or action >= settings.num_actions:
+                action = int(DONE)
+            action = translate(action)
+            carried = int(grids.agent[e, 3])
+            flag = before(grids, e, action, key_of(life, e), length, script)
+            verdict = after(grids, e, action, carried, flag, base_step(grids, e, action))
+            if verdict == SUCCESS:
+                success = 1
+                reward = wp.float32(
+                    wp.float64(1.0) - wp.float64(0.9) * (wp.float64(length) / wp.float64(settings.horizon))
+                )
+            if verdict == COLLISION:
+                reward = wp.float32(-1.0)
+            terminated = wp.where(verdict != CONTINUE, 1, 0)
+            truncated = wp.where(length >= settings.horizon, 1, 0)
+            life.returns[e] = life.returns[e] + reward
+            life.succeeded[e] = wp.uint8(int(life.succeeded[e]) | success)
+            life.terminated[e] = wp.uint8(terminated)
+            life.truncated[e] = wp.uint8(truncated)
+        scalars = wp.array(ptr=floats, shape=(2 * n,), dtype=wp.float32)
+        scalars[e] = reward
+        scalars[n + e] = life.returns[e]
+        marks = wp.array(ptr=flags, shape=(4 * n,), dtype=wp.uint8)
+        marks[e] = wp.uint8(terminated)
+        marks[n + e] = wp.uint8(truncated)
+        marks[2 * n + e] = wp.uint8(success)
+        marks[3 * n + e] = life.succeeded[e]
+        per_env = 6 + 2 * levels.tokens.shape[1]
+        lengths = wp.array(ptr=integers, shape=(n * (per_env + 1),), dtype=wp.int64)
+        lengths[n * per_env + e] = life.length[e]
+        if terminated + truncated > 0 and settings.mode == SAME_STEP:
+            observe(grids, levels, settings, sight, e, images, integers, 1, 1)
+            keep_ended(grids, levels, life, ended, e)
+            life.number[e] = life.number[e] + wp.int64(1)
+            clear_life(life, e)
+            begin(grids, levels, plans, e, key_of(life, e))
+            observe(grids, levels, settings, sight, e, images, integers, 0, 0)
+        else:
+            observe(grids, levels, settings, sight, e, images, integers, 0, 1)
+
+    return step
+
+
+@functools.cache
+def begin_kernel(begin: Any) -> Any:
+    """Compile the start of episodes: begins the masked worlds and observes all."""
+
+    @wp.kernel(enable_backward=False, module="unique")
+    def start(
+        offset: int, images: wp.uint64, integers: wp.uint64, mask: wp.array(dtype=wp.uint8), settings: Settings,
+        grids: Grids, levels: Levels, plans: Plans, life: Life, sight: wp.array2d(dtype=wp.uint16),
+    ):  # fmt: skip
+        e = offset + wp.tid()
+        if int(mask[e]) != 0:
+            begin(grids, levels, plans, e, key_of(life, e))
+        observe(grids, levels, settings, sight, e, images, integers, 0, 1)
+
+    return start
+
+
+@wp.kernel(enable_backward=False)
+def measure(
+    final: int, grids: Grids, levels: Levels, life: Life, ended: Ended, plans: Plans,
+    terminated: wp.array(dtype=wp.uint8), truncated: wp.array(dtype=wp.uint8), out: wp.array2d(dtype=wp.int64),
+):  # fmt: skip
+    """Measure stage, distance, remaining and planned steps of every world, or of the ended ones as they ended."""
+    e = wp.tid()
+    if final == 1 and int(terminated[e]) + int(truncated[e]) > 0:
+        store(measure_plan(ended.grids, e, plans, ended.level[e]), e, out)
+    else:
+        store(measure_plan(grids, e, plans, levels.current[e]), e, out)
+
+
+@wp.func
+def store(values: wp.vec4i, e: int, out: wp.array2d(dtype=wp.int64)):
+    """Write four integers."""
+    for i in range(4):
+        out[e, i] = wp.int64(values[i])
