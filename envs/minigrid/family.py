@@ -35,9 +35,7 @@ def same_action(action: int) -> int:
 
 
 @wp.func
-def nothing_before(
-    grids: Grids, e: int, action: int, key: Key, step: int, script: wp.array2d(dtype=wp.int32)
-) -> int:
+def nothing_before(grids: Grids, e: int, action: int, key: Key, step: int, script: wp.array2d(dtype=wp.int32)) -> int:
     """Nothing moves before the agent does."""
     return 0
 
@@ -73,6 +71,22 @@ def no_variables(env: Any) -> Sequence[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generator:
+    """How a family's levels are made inside the kernel, one anew for every episode.
+
+    Attributes:
+        begin: Warp function `(grids, levels, plans, e, key)` that writes world e's cells, agent, variables, current
+            mission, the targets of its plan, and the plan itself (`cairngym.envs.minigrid.procedural.finish`).
+        missions: the texts that `levels.current_mission` counts.
+        subgoals: most subgoals a plan can have.
+    """
+
+    begin: Any
+    missions: tuple[str, ...]
+    subgoals: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A family of tasks that share a rule.
 
@@ -82,7 +96,7 @@ class Family:
         variables: reads up to eight integers from a reference env at the start of an episode.
         targets: reads the subgoals, in order, from a reference env at the start of an episode.
         colors: whether an object's colour says something the agent needs.
-        generator: "module:function" of a Warp function that makes levels in the kernel, if there is one.
+        generator: "module:function" that makes the `Generator` of a reference env, if there is one.
     """
 
     references: tuple[str, ...]

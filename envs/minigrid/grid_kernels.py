@@ -114,7 +114,7 @@ def toggled(cell: int, carried: int) -> int:
 
 
 @wp.func
-def put_cell(image: wp.array2d(dtype=wp.uint8), e: int, offset: int, cell: int):
+def put_cell(image: wp.array2d(dtype=wp.uint8), e: int, offset: int, cell: int) -> None:
     """Write type, colour and state of one cell."""
     image[e, offset] = wp.uint8(cell & 15)
     image[e, offset + 1] = wp.uint8((cell >> 4) & 7)
@@ -141,7 +141,7 @@ def view(
     see_through: int,
     image: wp.array2d(dtype=wp.uint8),
     twin: wp.array2d(dtype=wp.uint8),
-):
+) -> None:
     """Write the 7 x 7 x 3 view of world e into row e of `image` and of `twin`.
 
     Rows are lit from the agent's own upwards: `sight[lit, transparent]` holds the row's final mask and, shifted by

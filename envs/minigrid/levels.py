@@ -158,9 +158,7 @@ def generate(env_id: str, first_seed: int, count: int, patterns: str | Path | No
     return LevelBank.join(levels)
 
 
-def load_bank(
-    env_id: str, size: int = 4096, split: str = "train", patterns: str | Path | None = None
-) -> LevelBank:
+def load_bank(env_id: str, size: int = 4096, split: str = "train", patterns: str | Path | None = None) -> LevelBank:
     """Return the bank of an id, from the cache where it is there and whole.
 
     Args:
@@ -192,7 +190,9 @@ def load_bank(
 
 def cache_path(env_id: str, first_seed: int, size: int, patterns: str | Path | None = None) -> Path:
     """Where a bank is cached: `$CAIRNGYM_CACHE`, or `cairngym` in the user's cache folder."""
-    root = os.environ.get("CAIRNGYM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "cairngym")
+    root = os.environ.get("CAIRNGYM_CACHE") or Path(
+        os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "cairngym"
+    )
     version = importlib.metadata.version("minigrid")
     extra = ""
     if "-WFC-" in env_id:
@@ -245,7 +245,9 @@ def _generate_parallel(env_id: str, first_seed: int, size: int, patterns: str | 
                 if process.wait() != 0:
                     for other, _ in running:
                         other.kill()
-                    raise RuntimeError(f"A process generating levels of {env_id} failed with code {process.returncode}.")
+                    raise RuntimeError(
+                        f"A process generating levels of {env_id} failed with code {process.returncode}."
+                    )
                 progress.advance(bar, chunk)
         return LevelBank.join(read_file(file) for file in files)
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-WORDS = (
-    "a and avoid ball blue box door doors end fetch find from get go goal green grey hallway in key lava locked "
-    "matching maze must near next object of open opening pick purple put reach red room rooms square that the then to "
-    "traverse unlock up use with yellow you"
-).split()
+WORDS = tuple(
+    (
+        "a and avoid ball blue box door doors end fetch find from get go goal green grey hallway in key lava locked "
+        "matching maze must near next object of open opening pick purple put reach red room rooms square that the "
+        "then to traverse unlock up use with yellow you"
+    ).split()
+)
 PAD, UNKNOWN = 0, 1
 TOKENS = {word: index + 2 for index, word in enumerate(WORDS)}
 VOCABULARY_SIZE = len(WORDS) + 2

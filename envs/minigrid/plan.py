@@ -54,7 +54,9 @@ def visit(
 
 
 @wp.func
-def flood(cells: wp.array2d(dtype=wp.uint16), width: int, height: int, plans: Plans, source: int, row: int, s: int):
+def flood(
+    cells: wp.array2d(dtype=wp.uint16), width: int, height: int, plans: Plans, source: int, row: int, s: int
+) -> None:
     """Breadth-first distances to the cell of subgoal s."""
     size = width * height
     for i in range(size):
@@ -123,7 +125,14 @@ def add(plans: Plans, row: int, count: int, kind: int, cell: int, detail: int) -
 
 @wp.func
 def unlock_on_the_way(
-    cells: wp.array2d(dtype=wp.uint16), width: int, height: int, plans: Plans, source: int, row: int, first: int, start: int
+    cells: wp.array2d(dtype=wp.uint16),
+    width: int,
+    height: int,
+    plans: Plans,
+    source: int,
+    row: int,
+    first: int,
+    start: int,
 ) -> int:
     """Put what opens every locked door between `start` and the target in slot `first` before it; returns the count."""
     kind = plans.subgoals[row, first, 0]
@@ -158,14 +167,16 @@ def unlock_on_the_way(
 @wp.func
 def make_plan(
     cells: wp.array2d(dtype=wp.uint16), width: int, height: int, source: int, start: int, plans: Plans, row: int
-):
+) -> None:
     """Plan row `row` for the level in row `source` of `cells` from cell `start`."""
     count = int(0)
     place = int(start)
     for t in range(MAX_TARGETS):
         if plans.targets[row, t, 0] > 0 and count < plans.subgoals.shape[1]:
             first = count
-            filled = add(plans, row, first, plans.targets[row, t, 0], plans.targets[row, t, 1], plans.targets[row, t, 2])
+            filled = add(
+                plans, row, first, plans.targets[row, t, 0], plans.targets[row, t, 1], plans.targets[row, t, 2]
+            )
             count = unlock_on_the_way(cells, width, height, plans, source, row, first, place)
             place = plans.targets[row, t, 1]
             count = wp.max(count, filled)
@@ -179,11 +190,16 @@ def make_plan(
 
 @wp.kernel(enable_backward=False)
 def plan_levels(
-    cells: wp.array2d(dtype=wp.uint16), agent: wp.array2d(dtype=wp.int32), width: int, height: int, plans: Plans
-):
-    """Plan every level of a bank."""
+    cells: wp.array2d(dtype=wp.uint16),
+    agent: wp.array2d(dtype=wp.int32),
+    width: int,
+    height: int,
+    plans: Plans,
+    offset: int,
+) -> None:
+    """Plan every level of a bank, its first one in row `offset`."""
     row = wp.tid()
-    make_plan(cells, width, height, row, agent[row, 0] + width * agent[row, 1], plans, row)
+    make_plan(cells, width, height, row, agent[row, 0] + width * agent[row, 1], plans, offset + row)
 
 
 @wp.func

@@ -34,7 +34,7 @@ def light_row(lit: int, clear: int) -> tuple[int, int]:
 
 @functools.cache
 def sight_table() -> np.ndarray:
-    """`light_row` of every pair of masks, uint16 `(128, 128)`: final mask, and the row above's shifted by seven bits."""
+    """`light_row` of every pair of masks, uint16 `(128, 128)`: final mask | mask of the row above << 7."""
     table = np.zeros((1 << WIDTH, 1 << WIDTH), dtype=np.uint16)
     for lit in range(1 << WIDTH):
         for clear in range(1 << WIDTH):

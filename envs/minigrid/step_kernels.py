@@ -10,7 +10,7 @@ from typing import Any
 
 import warp as wp
 
-from cairngym.envs.minigrid.cells import DONE, EMPTY_CELL, FORWARD
+from cairngym.envs.minigrid.cells import DONE, EMPTY_CELL
 from cairngym.envs.minigrid.family import NUM_VARIABLES, Rule
 from cairngym.envs.minigrid.grid_kernels import COLLISION, CONTINUE, SUCCESS, Grids, base_step, view
 from cairngym.envs.minigrid.plan import Plans, measure_plan
@@ -80,13 +80,13 @@ def key_of(life: Life, e: int) -> Key:
 
 
 @wp.func
-def draw_level(grids: Grids, levels: Levels, plans: Plans, e: int, key: Key):
+def draw_level(grids: Grids, levels: Levels, plans: Plans, e: int, key: Key) -> None:
     """Start world e in a level drawn from the bank."""
     load_level(grids, levels, e, below(words(key, LEVEL_STREAM, 0, 0)[0], levels.count))
 
 
 @wp.func
-def load_level(grids: Grids, levels: Levels, e: int, row: int):
+def load_level(grids: Grids, levels: Levels, e: int, row: int) -> None:
     """Copy a row of the bank into world e."""
     for i in range(grids.cells.shape[1]):
         grids.cells[e, i] = levels.cells[row, i]
@@ -100,7 +100,7 @@ def load_level(grids: Grids, levels: Levels, e: int, row: int):
 
 
 @wp.func
-def clear_life(life: Life, e: int):
+def clear_life(life: Life, e: int) -> None:
     """Zero the counters of a new episode."""
     life.length[e] = wp.int64(0)
     life.returns[e] = wp.float32(0.0)
@@ -110,7 +110,7 @@ def clear_life(life: Life, e: int):
 
 
 @wp.func
-def keep_ended(grids: Grids, levels: Levels, life: Life, ended: Ended, e: int):
+def keep_ended(grids: Grids, levels: Levels, life: Life, ended: Ended, e: int) -> None:
     """Copy world e aside before it is reset."""
     for i in range(grids.cells.shape[1]):
         ended.grids.cells[e, i] = grids.cells[e, i]
@@ -124,7 +124,7 @@ def keep_ended(grids: Grids, levels: Levels, life: Life, ended: Ended, e: int):
 def observe(
     grids: Grids, levels: Levels, settings: Settings, sight: wp.array2d(dtype=wp.uint16), e: int,
     images: wp.uint64, integers: wp.uint64, first: int, second: int,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Write world e's observation into copies `first` and `second` (0: current, 1: final) of the output."""
     n = settings.num_envs
     row = wp.uint64(n * IMAGE)
@@ -154,7 +154,7 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
         offset: int, images: wp.uint64, integers: wp.uint64, floats: wp.uint64, flags: wp.uint64,
         actions: wp.array(dtype=wp.int64), settings: Settings, grids: Grids, levels: Levels, plans: Plans,
         life: Life, ended: Ended, sight: wp.array2d(dtype=wp.uint16), script: wp.array2d(dtype=wp.int32),
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         e = offset + wp.tid()
         n = settings.num_envs
         over = int(life.terminated[e]) | int(life.truncated[e])
@@ -224,7 +224,7 @@ def begin_kernel(begin: Any) -> Any:
     def start(
         offset: int, images: wp.uint64, integers: wp.uint64, mask: wp.array(dtype=wp.uint8), settings: Settings,
         grids: Grids, levels: Levels, plans: Plans, life: Life, sight: wp.array2d(dtype=wp.uint16),
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         e = offset + wp.tid()
         if int(mask[e]) != 0:
             begin(grids, levels, plans, e, key_of(life, e))
@@ -237,7 +237,7 @@ def begin_kernel(begin: Any) -> Any:
 def measure(
     final: int, grids: Grids, levels: Levels, life: Life, ended: Ended, plans: Plans,
     terminated: wp.array(dtype=wp.uint8), truncated: wp.array(dtype=wp.uint8), out: wp.array2d(dtype=wp.int64),
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Measure stage, distance, remaining and planned steps of every world, or of the ended ones as they ended."""
     e = wp.tid()
     if final == 1 and int(terminated[e]) + int(truncated[e]) > 0:
@@ -247,7 +247,7 @@ def measure(
 
 
 @wp.func
-def store(values: wp.vec4i, e: int, out: wp.array2d(dtype=wp.int64)):
+def store(values: wp.vec4i, e: int, out: wp.array2d(dtype=wp.int64)) -> None:
     """Write four integers."""
     for i in range(4):
         out[e, i] = wp.int64(values[i])

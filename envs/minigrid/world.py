@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +22,27 @@ from cairngym.envs.episodes import Episodes
 from cairngym.envs.minigrid import missions, reference
 from cairngym.envs.minigrid.cells import EMPTY_CELL
 from cairngym.envs.minigrid.families import get_family
+from cairngym.envs.minigrid.family import Generator
 from cairngym.envs.minigrid.grid_kernels import Grids
 from cairngym.envs.minigrid.levels import LevelBank, load_bank, make_reference, read_level
 from cairngym.envs.minigrid.outputs import Outputs, allocate
 from cairngym.envs.minigrid.plan import MAX_SUBGOALS, Plans, plan_levels
 from cairngym.envs.minigrid.sight import sight_table
 from cairngym.envs.minigrid.step_kernels import (
-    DISABLED, NEXT_STEP, SAME_STEP, Ended, Levels, Life, Settings, begin_kernel, draw_level, measure, step_kernel,
+    DISABLED,
+    NEXT_STEP,
+    SAME_STEP,
+    Ended,
+    Levels,
+    Life,
+    Settings,
+    begin_kernel,
+    draw_level,
+    measure,
+    step_kernel,
 )  # fmt: skip
 from cairngym.envs.minigrid.task import MiniGridTask, state_spec
+from cairngym.envs.minigrid.warp_setup import start_warp
 
 MODES = {AutoresetMode.SAME_STEP: SAME_STEP, AutoresetMode.NEXT_STEP: NEXT_STEP, AutoresetMode.DISABLED: DISABLED}
 MIN_SLICE = 1024
@@ -46,12 +60,11 @@ class MiniGridWorld(WorldSpec):
     """N worlds of one MiniGrid id.
 
     Args:
-        env_id: a `MiniGrid-*` id.
         bank: the levels that episodes are drawn from.
         upstream: one upstream env of the id, used for its sizes and for pictures.
         num_envs: N.
         device: "cpu" or "cuda".
-        generator: Warp function that begins an episode; None draws from the bank.
+        generator: makes the levels in the kernel; None draws them from the bank.
         threads: CPU threads a step may use; None takes every core.
         copy: whether every step returns tensors of its own; False overwrites those of the last step.
     """
@@ -63,19 +76,19 @@ class MiniGridWorld(WorldSpec):
         num_envs: int,
         device: str,
         *,
-        generator: Any = None,
+        generator: Generator | None = None,
         threads: int | None = None,
         copy: bool = True,
     ) -> None:
-        wp.init()
+        start_warp()
         self.num_envs, self.device = num_envs, torch.device(device)
         self.upstream, self.bank = upstream, bank
         self.width, self.height = int(upstream.width), int(upstream.height)
         self.single_action_space = spaces.Discrete(int(upstream.action_space.n))
         self.state_spec = state_spec(self.width, self.height)
         self._family = get_family(type(upstream).__name__)
-        self._begin = generator or draw_level
-        self._procedural = generator is not None
+        self._generator, self._begin = generator, generator.begin if generator else draw_level
+        self._drawn = 0 if generator else len(bank)
         self._words, self._constant = missions.longest(upstream.observation_space["mission"])
         self._copy, self._clock = copy, 0
         self._slices = self._cut(threads)
@@ -83,7 +96,7 @@ class MiniGridWorld(WorldSpec):
         self._launches: dict[AutoresetMode, list[wp.Launch]] = {}
         self._script = torch.zeros((0, 0), dtype=torch.int32, device=self.device)
         self._allocate_state()
-        self._upload(bank)
+        self._upload(dataclasses.replace(bank.take(0), missions=generator.missions) if generator else bank)
 
     def _cut(self, threads: int | None) -> list[tuple[int, int]]:
         if threads is not None and threads < 1:
@@ -91,7 +104,7 @@ class MiniGridWorld(WorldSpec):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = 1 if self.device.type == "cuda" else min(threads or cores, max(1, self.num_envs // MIN_SLICE))
         edges = [round(i * self.num_envs / wanted) for i in range(wanted + 1)]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(itertools.pairwise(edges))
 
     def _allocate_state(self) -> None:
         def grids() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -121,32 +134,39 @@ class MiniGridWorld(WorldSpec):
     def _upload(self, bank: LevelBank) -> None:
         """Put the bank on the device and plan its levels."""
         self.bank = bank
-        size = self.width * self.height
         texts = np.stack([missions.encode(text, self._words) for text in bank.missions])
-        self._texts = torch.from_numpy(texts).to(self.device)
-        self._mission = self._texts[:1].expand(self.num_envs, -1) if self._constant else None
-        tokens = self._texts[:, :0] if self._constant else self._texts
+        texts_on_device = torch.from_numpy(texts).to(self.device)
+        self._mission = texts_on_device[:1].expand(self.num_envs, -1) if self._constant else None
         levels = Levels()
         levels.cells = array(torch.from_numpy(bank.cells.view(np.int16)).to(self.device), wp.uint16)
         for name in ("agent", "variables", "mission"):
             setattr(levels, name, array(torch.from_numpy(getattr(bank, name)).to(self.device)))
-        levels.tokens = array(tokens.contiguous())
-        levels.count = getattr(self, "_drawn", len(bank))
+        levels.tokens = array(texts_on_device[:, :0].contiguous() if self._constant else texts_on_device)
+        levels.count = self._drawn
         levels.current, levels.current_mission = array(self.current), array(self.current_mission)
-        self._drawn, self._levels = levels.count, levels
-        rows = len(bank)
-        plans = Plans()
-        plans.targets = array(torch.from_numpy(bank.targets).to(self.device))
-        plans.queue = array(torch.zeros((rows, size), dtype=torch.int32, device=self.device))
-        for subgoals in (MAX_SUBGOALS,):
-            plans.subgoals = array(torch.zeros((rows, subgoals, 3), dtype=torch.int32, device=self.device))
-            self._steps = torch.zeros((rows, subgoals + 1), dtype=torch.int32, device=self.device)
-            plans.steps = array(self._steps)
-            plans.distance = array(torch.zeros((rows, subgoals, size), dtype=torch.int16, device=self.device))
-        inputs = [levels.cells, levels.agent, self.width, self.height, plans]
-        wp.launch(plan_levels, dim=rows, inputs=inputs, device=str(self.device))
-        self._plans = plans
+        self._levels = levels
+        self._plan(bank)
         self._launches = {}
+
+    def _plan(self, bank: LevelBank) -> None:
+        """Plan the bank's levels, behind the rows that generated levels use (two a world: this episode's, the last)."""
+        offset, size = (
+            (2 * self.num_envs, self.width * self.height) if self._generator else (0, self.width * self.height)
+        )
+        rows, subgoals = offset + len(bank), self._generator.subgoals if self._generator else MAX_SUBGOALS
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.int32) -> wp.array:
+            return array(torch.zeros(shape, dtype=dtype, device=self.device))
+
+        targets = torch.zeros((rows, *bank.targets.shape[1:]), dtype=torch.int32)
+        targets[offset:] = torch.from_numpy(bank.targets)
+        plans = Plans()
+        plans.targets, plans.queue = array(targets.to(self.device)), zeros(rows, size)
+        plans.subgoals, plans.steps = zeros(rows, subgoals, 3), zeros(rows, subgoals + 1)
+        plans.distance = zeros(rows, subgoals, size, dtype=torch.int16)
+        inputs = [self._levels.cells, self._levels.agent, self.width, self.height, plans, offset]
+        wp.launch(plan_levels, dim=len(bank), inputs=inputs, device=str(self.device))
+        self._plans = plans
 
     def start(self, task: TaskSpec, mask: torch.Tensor, episodes: Episodes) -> Observation:
         """Begin the masked worlds and observe all."""
@@ -158,7 +178,9 @@ class MiniGridWorld(WorldSpec):
             0, *map(wp.uint64, out.pointers[:2]), array(mask), self._settings(AutoresetMode.SAME_STEP), self._grids,
             self._levels, self._plans, self._life, self._sight,
         ]  # fmt: skip
-        wp.launch(begin_kernel(self._begin), dim=self.num_envs, inputs=inputs, device=str(self.device), **self._stream())
+        wp.launch(
+            begin_kernel(self._begin), dim=self.num_envs, inputs=inputs, device=str(self.device), **self._stream()
+        )
         self._clock += 1
         return out.observation(0)
 
@@ -290,10 +312,11 @@ class MiniGridWorld(WorldSpec):
         self._upload(drawn)
         for i, env in enumerate(envs):
             row = self._drawn + i
+            plan_row = row + 2 * self.num_envs if self._generator else row
             self.cells[i] = torch.from_numpy(drawn.cells[row].view(np.int16))
             self.agent[i] = torch.tensor([*drawn.agent[row].tolist(), reference.carried_cell(env)])
             self.variables[i] = torch.from_numpy(drawn.variables[row])
-            self.current[i], self.current_mission[i] = row, int(drawn.mission[row])
+            self.current[i], self.current_mission[i] = plan_row, int(drawn.mission[row])
             self.episodes.length[i] = env.step_count
         nobody = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         return self.start(MiniGridTask(self._family, self.upstream, set()), nobody, self.episodes)
@@ -374,6 +397,6 @@ def make_minigrid(
             raise ValueError(f"{env_id} has no procedural generator; use levels='bank'.")
         module, _, function = family.generator.partition(":")
         generator = getattr(importlib.import_module(module), function)(upstream)
-    bank = load_bank(env_id, bank_size, split, patterns)
+    bank = load_bank(env_id, min(bank_size, 64) if generator else bank_size, split, patterns)
     world = MiniGridWorld(bank, upstream, num_envs, device, generator=generator, threads=threads, copy=copy)
     return TensorEnv(world, MiniGridTask(family, upstream, bank.kinds()), seed=seed, **options)

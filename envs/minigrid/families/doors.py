@@ -28,9 +28,7 @@ def opens_door(grids: Grids, e: int, action: int, carried: int, flag: int, verdi
 
 
 @wp.func
-def doors_before(
-    grids: Grids, e: int, action: int, key: Key, step: int, script: wp.array2d(dtype=wp.int32)
-) -> int:
+def doors_before(grids: Grids, e: int, action: int, key: Key, step: int, script: wp.array2d(dtype=wp.int32)) -> int:
     """Bit 0: the red door stands open; bit 1: the blue one does."""
     return is_open(grids, e, grids.variables[e, 0]) | is_open(grids, e, grids.variables[e, 1]) << 1
 

@@ -46,9 +46,7 @@ def roll(grids: Grids, e: int, place: int, word: wp.uint32) -> int:
 
 
 @wp.func
-def move_obstacles(
-    grids: Grids, e: int, action: int, key: Key, step: int, script: wp.array2d(dtype=wp.int32)
-) -> int:
+def move_obstacles(grids: Grids, e: int, action: int, key: Key, step: int, script: wp.array2d(dtype=wp.int32)) -> int:
     """Move every ball, as `script` says where it does; one if the square ahead was blocked before."""
     ahead = int(grids.cells[e, front_index(grids, e)]) & 15
     for k in range(NUM_VARIABLES):
