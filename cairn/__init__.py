@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from cairngym.envs.registry import register_gymnasium
+
 _EXPORTS = {
     "make": "cairngym.envs.registry",
     "register": "cairngym.envs.registry",
@@ -35,3 +37,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+register_gymnasium()  # Gymnasium looks for no plugins of its own accord; it costs a few milliseconds

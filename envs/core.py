@@ -127,6 +127,7 @@ class WorldSpec(ABC):
 
     def close(self) -> None:
         """Release what the world holds outside of tensors; nothing by default."""
+        return
 
 
 class World(WorldSpec):
@@ -283,7 +284,7 @@ class TensorEnv(VectorEnv):
         """Shape, unit and meaning of every entry of `state`."""
         return self.world.state_spec
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start new episodes.
@@ -322,9 +323,7 @@ class TensorEnv(VectorEnv):
         nothing = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         return obs, {"success": nothing, "is_success": nothing}
 
-    def step(  # type: ignore[override]
-        self, actions: Any
-    ) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Step every env; returns `obs, reward, terminated, truncated, info` as the class describes."""
         if not self._started:
             raise RuntimeError("Call reset() before step().")
@@ -342,7 +341,7 @@ class TensorEnv(VectorEnv):
         """The task's progress in [0, 1] at `state` (default: now), float32 `(B,)`."""
         return self.task.progress(self.state if state is None else state)
 
-    def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+    def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """RGB frames of the given envs (default: all)."""
         return self.world.render(range(self.num_envs) if env_ids is None else env_ids)
 

@@ -1,7 +1,6 @@
 """Ids to envs: `make`, `list_envs`, and their registration with Gymnasium.
 
-Importing this module imports
-neither torch nor a simulator; a family's code is imported when one of its envs is made.
+Importing this module imports neither torch nor a simulator; a family's code is imported when one of its envs is made.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ def make(env_id: str, num_envs: int = 1, device: str = "cpu", seed: int = 0, **o
 
 
 def register_gymnasium() -> None:
-    """Register every id with Gymnasium; called by its plugin entry point when gymnasium is imported."""
+    """Register every id with Gymnasium as `cairngym/<id>`; called when cairngym is imported."""
     _load_builtin()
     for env_id in _specs:
         _register_with_gymnasium(env_id)
@@ -134,4 +133,3 @@ def _register_with_gymnasium(env_id: str) -> None:
         vector_entry_point="cairngym.envs.adapters:make_vector",
         kwargs={"env_id": env_id},
     )
-

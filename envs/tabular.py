@@ -41,18 +41,16 @@ class TabularWorld(World):
         }
         self._cumulative = self.transitions.cumsum(-1)
         self._node = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self._episodes = Episodes(num_envs, self.device, 0)
 
     def begin(self, mask: torch.Tensor, episodes: Episodes) -> None:
         """Draw first states."""
-        self._episodes = episodes
         draw = uniform(episodes.seed, episodes.env_id, episodes.number, Stream.LEVEL, 1)
         node = torch.searchsorted(self.initial.cumsum(0), draw[:, 0], right=True).clamp(max=self.num_states - 1)
         self._node = torch.where(mask, node, self._node)
 
     def advance(self, action: torch.Tensor) -> None:
         """Draw next states."""
-        life = self._episodes
+        life = self.episodes
         draw = uniform(life.seed, life.env_id, life.number, Stream.DYNAMICS, 1, step=life.length)
         rows = self._cumulative[self._node, action]
         self._node = torch.searchsorted(rows, draw, right=True)[:, 0].clamp(max=self.num_states - 1)

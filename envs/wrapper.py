@@ -35,6 +35,7 @@ class TensorWrapper(TensorEnv):
     ) -> None:
         self.env = env
         self.num_envs, self.device = env.num_envs, env.device
+        self.metadata, self.render_mode = env.metadata, env.render_mode  # VectorEnv's own would hide them
         self.single_observation_space = observation_space or env.single_observation_space
         self.single_action_space = action_space or env.single_action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -46,7 +47,7 @@ class TensorWrapper(TensorEnv):
         return getattr(self.env, name)
 
     @property
-    def unwrapped(self) -> TensorEnv:
+    def unwrapped(self) -> TensorEnv:  # type: ignore[override]
         """The env under every wrapper."""
         return self.env.unwrapped
 
@@ -75,7 +76,7 @@ class TensorWrapper(TensorEnv):
     def begin(self, mask: torch.Tensor, obs: Observation, state: State) -> None:
         """Forget the old episode of the masked envs; `obs` and `state` are the new one's first."""
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Reset the inner env and the memory of the envs that were reset."""
@@ -85,9 +86,7 @@ class TensorWrapper(TensorEnv):
         self.begin(mask, obs, self.state)
         return self.observation(obs, self.state), info
 
-    def step(  # type: ignore[override]
-        self, actions: Any
-    ) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Step the inner env with the changed action and change what it shows."""
         obs, reward, terminated, truncated, info = self.env.step(self.action(actions))
         self.remember(info["final_obs"], info["final_state"])
@@ -103,9 +102,16 @@ class TensorWrapper(TensorEnv):
         """The inner task's progress."""
         return self.env.progress(state)
 
-    def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+    def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """The inner env's frames."""
         return self.env.render(env_ids)
+
+    def close(self, **kwargs: Any) -> None:
+        """Close the inner env."""
+        self.env.close(**kwargs)
+
+    def __del__(self) -> None:
+        """Leave the inner env open when only the wrapper goes away."""
 
     def get_state(self) -> dict[str, Any]:
         """Snapshot of the inner env; a subclass with memory adds its own."""

@@ -5,45 +5,55 @@ The shaped reward is only ever what an agent learns from: `info["episode"]` and 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
+from gymnasium.vector import AutoresetMode
 
 from cairngym.envs.checks import check_shape
-from cairngym.envs.core import Observation, TensorEnv, Transition
+from cairngym.envs.core import Observation, TensorEnv, Transition, clone
 from cairngym.envs.wrapper import TensorWrapper
 
 
 class Shaper(ABC):
     """One term of a shaped reward.
 
-    Class attributes declare what it is: `memory` (it keeps something per episode, so a replayed transition keeps the
-    value collected), `requires` (names of `state` it reads), `stream` ("intrinsic" terms may get a value head of their
-    own) and `policy_invariant` (the optimal policy of the task stays optimal: true only where proved and tested).
+    `ShapedEnv` calls, at every step, `shape` (the value), `observe` (keep memory) and `begin` (where new episodes
+    started); an agent calls `update` (learn) through `ShapedEnv.update_shapers`, after each rollout or every so many
+    steps. Nothing is learned elsewhere, so between two updates `shape` is the same function of the transition and of
+    what the episode holds.
     """
 
-    memory: ClassVar[bool] = False
-    stream: ClassVar[Literal["task", "intrinsic"]] = "task"
-    policy_invariant: ClassVar[bool] = False
+    memory: bool = False
+    """Whether it keeps something per episode, so that a replayed transition must keep the value collected."""
+    stream: Literal["task", "intrinsic"] = "task"
+    """Terms of the "intrinsic" stream may get a value head of their own."""
+    policy_invariant: bool = False
+    """Whether every policy optimal for the task stays optimal: true only where proved and tested."""
     requires: tuple[str, ...] = ()
+    """The fields of `state` it reads, complete after `bind`; transitions hold these only."""
     gamma: float | None = None
     """The discount the term is built for; None when any will do. Agents refuse another than their own."""
 
     def bind(self, env: TensorEnv) -> None:
-        """Learn the env's sizes and device; called once, by `ShapedEnv`."""
+        """Learn the env's sizes and device, and start afresh; called by `ShapedEnv` when it is made."""
+        del env
 
     @abstractmethod
     def shape(self, transition: Transition) -> torch.Tensor:
-        """The term's value for every transition, float32 `(B,)`."""
+        """The term's value for every transition, float32 `(B,)`; asking twice changes nothing."""
 
     def observe(self, transition: Transition) -> None:
-        """Take in a transition just made, after `shape`; per-episode memory is kept here."""
+        """Take in a transition just made, after `shape`, but for rows that are not `valid`; memory is kept here."""
+        del transition
 
     def begin(self, mask: torch.Tensor) -> None:
         """Forget the episode of the masked `(N,)` envs."""
+        del mask
 
     def update(self) -> dict[str, float]:
         """Learn from what was observed since the last update and return metrics."""
@@ -55,6 +65,7 @@ class Shaper(ABC):
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
         """Return to a snapshot taken by `get_state`."""
+        del snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +76,35 @@ class Term:
     shaper: Shaper
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise ValueError(f"Expected a finite weight for the term {self.name!r}, got {self.weight}.")
+
+
+def check_names(terms: Sequence[Term]) -> None:
+    """Raise `ValueError` when two terms share a name."""
+    names = [term.name for term in terms]
+    if len(set(names)) != len(names):
+        raise ValueError(f"Expected terms of different names, got {names}; pass term=… to tell them apart.")
+
+
+def check_finite(name: str, sound: torch.Tensor) -> None:
+    """Raise `ValueError` when `sound`, bool `()`, is false: the term `name` paid NaN or an infinity."""
+    if not bool(sound):
+        raise ValueError(
+            f"The shaper {name!r} returned values that are not finite; "
+            "look for a division by zero, a log of zero or a diverging model in it."
+        )
+
 
 class ShapedEnv(TensorWrapper):
     """Reward = task reward + sum of weight x term.
 
     `info["task_reward"]` is the sparse reward, `info["reward_terms"]` the unweighted terms by name, and
     `info["intrinsic_reward"]` the weighted sum of the terms whose stream is "intrinsic" (contained in the reward).
+    Terms are zero where the episode was over before the step (see `Transition.valid`). A wrapper may stand between two
+    ShapedEnvs: their terms add up. On a GPU, values that are not finite are reported by the next `update_shapers`, so
+    that no step waits for the device.
 
     Args:
         env: any TensorEnv.
@@ -82,25 +116,31 @@ class ShapedEnv(TensorWrapper):
 
     def __init__(self, env: TensorEnv, terms: Sequence[Term]) -> None:
         super().__init__(env)
-        self.terms = tuple(terms)
-        names = [term.name for term in self.terms]
-        if len(set(names)) != len(names):
-            raise ValueError(f"Expected terms of different names, got {names}; pass name=… to tell them apart.")
-        for term in self.terms:
+        self.own_terms = tuple(terms)
+        check_names(self.terms)
+        for term in self.own_terms:
+            term.shaper.bind(env)
             missing = [field for field in term.shaper.requires if field not in env.state_spec]
             if missing:
                 raise ValueError(
                     f"The shaper {term.name!r} reads the state fields {missing}, which this env does not measure. "
                     f"It measures: {', '.join(env.state_spec) or 'none'}."
                 )
-            term.shaper.bind(env)
-        self._required = tuple(sorted({field for term in self.terms for field in term.shaper.requires}))
+        self._required = tuple(sorted({field for term in self.own_terms for field in term.shaper.requires}))
+        self._pauses = self.unwrapped.autoreset_mode is not AutoresetMode.SAME_STEP
+        self._row = torch.arange(self.num_envs, device=self.device)
+        self._sound = {term.name: torch.ones((), dtype=torch.bool, device=self.device) for term in self.own_terms}
         self._obs: Observation | None = None
         self._state: dict[str, torch.Tensor] = {}
 
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Every term of the reward, those of shaped envs further in first."""
+        return (*getattr(self.env, "terms", ()), *self.own_terms)
+
     def begin(self, mask: torch.Tensor, obs: Observation, state: Mapping[str, torch.Tensor]) -> None:
         """Start the memory of new episodes and keep what the next transition starts from."""
-        for term in self.terms:
+        for term in self.own_terms:
             term.shaper.begin(mask)
         self._obs = obs
         self._state = {name: state[name] for name in self._required}
@@ -109,61 +149,84 @@ class ShapedEnv(TensorWrapper):
         self, actions: Any
     ) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Step the inner env and add the terms."""
-        before, state = self._obs, self._state
-        obs, reward, terminated, truncated, info = self.env.step(actions)
-        if before is None:
+        if self._obs is None:
             raise RuntimeError("Call reset() before step().")
+        before, state = self._obs, self._state
+        valid = ~self.unwrapped.episodes.ended if self._pauses else None
+        obs, reward, terminated, truncated, info = self.env.step(actions)
         transition = Transition(
             obs=before, state=state, action=torch.as_tensor(actions, device=self.device),
             next_obs=info["final_obs"], next_state={name: info["final_state"][name] for name in self._required},
-            reward=reward, terminated=terminated, truncated=truncated, success=info["success"],
-            env_id=self.unwrapped.episodes.env_id,
+            reward=info.get("task_reward", reward), terminated=terminated, truncated=truncated,
+            success=info["success"], env_id=self._row, valid=valid,
         )  # fmt: skip
-        shaped, intrinsic, values = self._evaluate(transition)
-        info = {**info, "task_reward": reward, "reward_terms": values, "intrinsic_reward": intrinsic}
-        for term in self.terms:
+        shaped, intrinsic, values = self._evaluate(transition, reward)
+        info = {
+            **info, "task_reward": transition.reward,
+            "reward_terms": {**info.get("reward_terms", {}), **values},
+            "intrinsic_reward": info.get("intrinsic_reward", 0.0) + intrinsic,
+        }  # fmt: skip
+        for term in self.own_terms:
             term.shaper.observe(transition)
         self.begin(self.fresh(info), obs, self.state)
         return obs, shaped, terminated, truncated, info
 
-    def _evaluate(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        total, intrinsic = transition.reward, torch.zeros_like(transition.reward)
+    def _evaluate(
+        self, transition: Transition, reward: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        intrinsic = torch.zeros_like(reward)
         values = {}
-        for term in self.terms:
-            value = term.shaper.shape(transition)
-            check_shape(f"the term {term.name!r}", value, (self.num_envs,), "(num_envs,)")
-            if self.device.type == "cpu" and not bool(torch.isfinite(value).all()):
-                bad = int((~torch.isfinite(value)).sum())
-                raise ValueError(
-                    f"The shaper {term.name!r} returned {bad} values that are not finite out of {len(value)}; "
-                    "look for a division by zero, a log of zero or a diverging model in it."
-                )
+        for term in self.own_terms:
+            value = self._value(term, transition)
             values[term.name] = value
-            total = total + term.weight * value
+            reward = reward + term.weight * value
             if term.shaper.stream == "intrinsic":
                 intrinsic = intrinsic + term.weight * value
-        return total, intrinsic, values
+        return reward, intrinsic, values
+
+    def _value(self, term: Term, transition: Transition) -> torch.Tensor:
+        value = term.shaper.shape(transition).detach().to(torch.float32)
+        check_shape(f"the term {term.name!r}", value, (self.num_envs,), "(num_envs,)")
+        if transition.valid is not None:
+            value = torch.where(transition.valid, value, 0.0)
+        sound = torch.isfinite(value).all()
+        if self.device.type == "cpu":
+            check_finite(term.name, sound)
+        else:
+            self._sound[term.name] &= sound
+        return value
 
     def update_shapers(self) -> dict[str, float]:
-        """Let every shaper learn from what it saw since the last call; metrics are named `<term>/<metric>`."""
-        return {
-            f"{term.name}/{metric}": value
-            for term in self.terms
-            for metric, value in term.shaper.update().items()
-        }  # fmt: skip
+        """Let every shaper learn from what it saw since the last call; metrics are named `<term>/<metric>`.
+
+        Raises:
+            ValueError: on a GPU, a term was not finite since the last call.
+        """
+        metrics = self.env.update_shapers() if hasattr(self.env, "update_shapers") else {}
+        for term in self.own_terms:
+            check_finite(term.name, self._sound[term.name])
+            metrics.update({f"{term.name}/{metric}": value for metric, value in term.shaper.update().items()})
+        return metrics
 
     def get_state(self) -> dict[str, Any]:
         """Snapshot of the inner env, the shapers, and what the next transition starts from."""
         return {
             "env": self.env.get_state(),
-            "terms": {term.name: term.shaper.get_state() for term in self.terms},
-            "obs": self._obs,
-            "state": dict(self._state),
+            "terms": {term.name: term.shaper.get_state() for term in self.own_terms},
+            "obs": clone(self._obs),
+            "state": clone(self._state),
         }
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
-        """Return to a snapshot taken by `get_state`."""
+        """Return to a snapshot taken by `get_state`.
+
+        Raises:
+            ValueError: if the snapshot holds other terms.
+        """
+        names = {term.name for term in self.own_terms}
+        if names != set(snapshot["terms"]):
+            raise ValueError(f"Expected a snapshot of the terms {sorted(names)}, got {sorted(snapshot['terms'])}.")
         self.env.set_state(snapshot["env"])
-        for term in self.terms:
+        for term in self.own_terms:
             term.shaper.set_state(snapshot["terms"][term.name])
-        self._obs, self._state = snapshot["obs"], dict(snapshot["state"])
+        self._obs, self._state = clone(snapshot["obs"]), clone(snapshot["state"])

@@ -1,22 +1,26 @@
-"""Names to shapers: `shape`, `list_shapers`, `register_shaper`."""
+"""Names to shapers: `shape`, `list_shapers`, `register_shaper`, and terms from configuration."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cairngym.envs.checks import check_options, unknown_name
 
 if TYPE_CHECKING:
     from cairngym.envs.core import TensorEnv
-    from cairngym.reward_shaping.core import ShapedEnv, Shaper
+    from cairngym.reward_shaping.core import ShapedEnv, Shaper, Term
 
 _shapers: dict[str, str | Callable[..., Shaper]] = {
     "potential": "cairngym.reward_shaping.potential:PotentialShaper",
     "count": "cairngym.reward_shaping.curiosity.count:CountShaper",
     "rnd": "cairngym.reward_shaping.curiosity.rnd:RNDShaper",
+    "sum": "cairngym.reward_shaping.composition:SumShaper",
+    "gate": "cairngym.reward_shaping.composition:GateShaper",
+    "product": "cairngym.reward_shaping.composition:ProductShaper",
+    "blend": "cairngym.reward_shaping.composition:BlendShaper",
 }
 
 
@@ -59,12 +63,36 @@ def make_shaper(shaper: str, **options: Any) -> Shaper:
         TypeError: an option it does not have.
     """
     factory = get_shaper(shaper)
-    check_options(f"The shaper {shaper!r}", options, inspect.signature(factory).parameters)
+    parameters = inspect.signature(factory).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        check_options(f"The shaper {shaper!r}", options, parameters)
     return factory(**options)
 
 
+def make_term(config: Mapping[str, Any]) -> Term:
+    """Make a term from `{"name": shaper, "weight": 1.0, "term": its name in info, **options}`; only `name` is needed.
+
+    Raises:
+        ValueError: no `name`.
+        UnknownNameError: unknown shaper.
+        TypeError: an option the shaper does not have.
+
+    Example:
+        >>> make_term({"name": "potential", "weight": 0.5, "gamma": 0.9}).shaper.gamma
+        0.9
+    """
+    from cairngym.reward_shaping.core import Term
+
+    options = dict(config)
+    if "name" not in options:
+        raise ValueError(f"Expected a term such as {{'name': 'count', 'weight': 0.01}}, got {options}: no 'name'.")
+    name, weight = options.pop("name"), float(options.pop("weight", 1.0))
+    label = options.pop("term", None) or name
+    return Term(name=label, shaper=make_shaper(name, **options), weight=weight)
+
+
 def shape(env: TensorEnv, name: str, weight: float = 1.0, *, term: str | None = None, **options: Any) -> ShapedEnv:
-    """Add a shaper to an env; shaping a shaped env adds a term to it.
+    """Add a shaper to an env; shaping a shaped env adds a term to it, and starts its terms afresh.
 
     Args:
         env: any TensorEnv.
@@ -80,9 +108,9 @@ def shape(env: TensorEnv, name: str, weight: float = 1.0, *, term: str | None = 
         >>> sorted(env.step([1, 1])[4]["reward_terms"])
         ['count']
     """
-    from cairngym.reward_shaping.core import ShapedEnv, Term
+    from cairngym.reward_shaping.core import ShapedEnv
 
-    added = Term(name=term or name, shaper=make_shaper(name, **options), weight=weight)
+    added = make_term({**options, "name": name, "weight": weight, "term": term})
     if isinstance(env, ShapedEnv):
-        return ShapedEnv(env.env, (*env.terms, added))
+        return ShapedEnv(env.env, (*env.own_terms, added))
     return ShapedEnv(env, (added,))

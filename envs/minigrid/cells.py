@@ -1,7 +1,8 @@
-"""How one grid cell is packed into 16 bits, and the codes of MiniGrid it is made of.
+"""How one grid cell is packed into an int32, and the codes of MiniGrid it is made of.
 
-Bits 0-3 object type, 4-6 colour, 7-8 door state, 9-10 what a box contains (0 nothing, 1 key, 2 ball, 3 box),
-11-13 the content's colour, 15 whether the cell blocks the view.
+Byte 0 object type, byte 1 colour, byte 2 door state: the three bytes of the image, in its order. In byte 3 bits 24-25
+say what a box contains (0 nothing, 1 key, 2 ball, 3 box), bits 26-28 the content's colour, bit 30 that the cell blocks
+the view.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import numpy as np
 UNSEEN, EMPTY, WALL, FLOOR, DOOR, KEY, BALL, BOX, GOAL, LAVA, AGENT = range(11)
 OPEN, CLOSED, LOCKED = range(3)
 RED, GREEN, BLUE, PURPLE, YELLOW, GREY = range(6)
-OPAQUE = 0x8000
-KIND = 0x7F
+BYTE = 0xFF
+COLOR, STATE, CONTENT, CONTENT_COLOR = 8, 16, 24, 26
+"""First bit of each part."""
+OPAQUE = 1 << 30
+KIND = 0xFFFF
 """Mask of type and colour."""
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 
@@ -24,11 +28,11 @@ def pack(kind: int, color: int = 0, state: int = 0, content: int = 0, content_co
 
     Example:
         >>> hex(pack(WALL, GREY)), hex(pack(DOOR, YELLOW, LOCKED))
-        ('0x8052', '0x8144')
+        ('0x40000502', '0x40020404')
     """
     opaque = OPAQUE if kind == WALL or (kind == DOOR and state != OPEN) else 0
-    inside = ((content - KEY + 1) << 9 | content_color << 11) if content else 0
-    return kind | color << 4 | state << 7 | inside | opaque
+    inside = ((content - KEY + 1) << CONTENT | content_color << CONTENT_COLOR) if content else 0
+    return kind | color << COLOR | state << STATE | inside | opaque
 
 
 EMPTY_CELL = pack(EMPTY)
@@ -57,13 +61,13 @@ def unpack_object(cell: int) -> Any:
     """Make the minigrid `WorldObj` of a packed cell; None for an empty one."""
     from minigrid.core.world_object import WorldObj
 
-    thing = WorldObj.decode(cell & 15, (cell >> 4) & 7, (cell >> 7) & 3)
-    content = (cell >> 9) & 3
+    thing = WorldObj.decode(cell & BYTE, (cell >> COLOR) & BYTE, (cell >> STATE) & BYTE)
+    content = (cell >> CONTENT) & 3
     if thing is not None and content:
-        thing.contains = WorldObj.decode(content + KEY - 1, (cell >> 11) & 7, 0)
+        thing.contains = WorldObj.decode(content + KEY - 1, (cell >> CONTENT_COLOR) & 7, 0)
     return thing
 
 
 def pack_grid(grid: Any) -> np.ndarray:
-    """Pack a minigrid `Grid` into uint16 `(width * height,)`, index x + width * y."""
-    return np.array([pack_object(thing) for thing in grid.grid], dtype=np.uint16)
+    """Pack a minigrid `Grid` into int32 `(width * height,)`, index x + width * y."""
+    return np.array([pack_object(thing) for thing in grid.grid], dtype=np.int32)

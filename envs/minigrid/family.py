@@ -8,6 +8,7 @@ from typing import Any
 
 import warp as wp
 
+from cairngym.envs.minigrid.cells import pack
 from cairngym.envs.minigrid.grid_kernels import Grids
 from cairngym.envs.minigrid.random_kernels import Key
 
@@ -79,11 +80,13 @@ class Generator:
             mission, the targets of its plan, and the plan itself (`cairngym.envs.minigrid.procedural.finish`).
         missions: the texts that `levels.current_mission` counts.
         subgoals: most subgoals a plan can have.
+        parameters: what distinguishes one id of the family from another, handed over as `levels.parameters`.
     """
 
     begin: Any
     missions: tuple[str, ...]
     subgoals: int = 1
+    parameters: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,4 +118,4 @@ def cell_index(env: Any, position: Sequence[int]) -> int:
 def kind_of_object(thing: Any) -> int:
     """Packed type and colour of a reference object."""
     kind, color, _ = thing.encode()
-    return kind | color << 4
+    return pack(kind, color)

@@ -19,7 +19,7 @@ CONTINUE, SUCCESS, FAILURE, COLLISION = range(4)
 class Grids:
     """The mutable state of N worlds."""
 
-    cells: wp.array2d(dtype=wp.uint16)
+    cells: wp.array2d(dtype=wp.int32)
     """(N, width * height), index x + width * y."""
     agent: wp.array2d(dtype=wp.int32)
     """(N, 4): x, y, direction, carried cell (EMPTY when nothing)."""
@@ -32,7 +32,26 @@ class Grids:
 @wp.func
 def kind_of(cell: int) -> int:
     """Object type of a packed cell."""
-    return cell & 15
+    return cell & c.BYTE
+
+
+@wp.func
+def color_of(cell: int) -> int:
+    """Colour of a packed cell."""
+    return (cell >> c.COLOR) & c.BYTE
+
+
+@wp.func
+def state_of(cell: int) -> int:
+    """Door state of a packed cell."""
+    return (cell >> c.STATE) & c.BYTE
+
+
+@wp.func
+def content_of(cell: int) -> int:
+    """What a box contains, as a packed cell; EMPTY where nothing."""
+    kind = (cell >> c.CONTENT) & 3
+    return wp.where(kind == 0, EMPTY_CELL, (kind + c.KEY - 1) | ((cell >> c.CONTENT_COLOR) & 7) << c.COLOR)
 
 
 @wp.func
@@ -67,10 +86,10 @@ def base_step(grids: Grids, e: int, action: int) -> int:
         grids.agent[e, 2] = (direction + 1) & 3
     else:
         front = front_index(grids, e)
-        cell = int(grids.cells[e, front])
+        cell = grids.cells[e, front]
         kind = kind_of(cell)
         if action == c.FORWARD:
-            is_open_door = kind == c.DOOR and (cell >> 7) & 3 == c.OPEN
+            is_open_door = kind == c.DOOR and state_of(cell) == c.OPEN
             if kind == c.EMPTY or kind == c.FLOOR or kind == c.GOAL or kind == c.LAVA or is_open_door:
                 grids.agent[e, 0] = grids.agent[e, 0] + step_x(direction)
                 grids.agent[e, 1] = grids.agent[e, 1] + step_y(direction)
@@ -82,13 +101,13 @@ def base_step(grids: Grids, e: int, action: int) -> int:
             pickable = kind == c.KEY or kind == c.BALL or kind == c.BOX
             if pickable and grids.agent[e, 3] == EMPTY_CELL:
                 grids.agent[e, 3] = cell
-                grids.cells[e, front] = wp.uint16(EMPTY_CELL)
+                grids.cells[e, front] = EMPTY_CELL
         elif action == c.DROP:
             if kind == c.EMPTY and grids.agent[e, 3] != EMPTY_CELL:
-                grids.cells[e, front] = wp.uint16(grids.agent[e, 3])
+                grids.cells[e, front] = grids.agent[e, 3]
                 grids.agent[e, 3] = EMPTY_CELL
         elif action == c.TOGGLE:
-            grids.cells[e, front] = wp.uint16(toggled(cell, grids.agent[e, 3]))
+            grids.cells[e, front] = toggled(cell, grids.agent[e, 3])
     return verdict
 
 
@@ -98,27 +117,74 @@ def toggled(cell: int, carried: int) -> int:
     kind = kind_of(cell)
     result = cell
     if kind == c.DOOR:
-        state = (cell >> 7) & 3
+        state = state_of(cell)
         bare = cell & KIND
         if state == c.LOCKED:
-            if kind_of(carried) == c.KEY and (carried >> 4) & 7 == (cell >> 4) & 7:
+            if kind_of(carried) == c.KEY and color_of(carried) == color_of(cell):
                 result = bare
         elif state == c.OPEN:
-            result = bare | (c.CLOSED << 7) | OPAQUE
+            result = bare | c.CLOSED << c.STATE | OPAQUE
         else:
             result = bare
     elif kind == c.BOX:
-        content = (cell >> 9) & 3
-        result = wp.where(content == 0, EMPTY_CELL, (content + c.KEY - 1) | ((cell >> 11) & 7) << 4)
+        result = content_of(cell)
     return result
 
 
+Row = wp.types.vector(length=7, dtype=wp.uint32)
+"""Seven packed cells; the image takes their lower three bytes."""
+IMAGE_BYTES = VIEW * VIEW * 3
+
+
 @wp.func
-def put_cell(image: wp.array2d(dtype=wp.uint8), e: int, offset: int, cell: int) -> None:
-    """Write type, colour and state of one cell."""
-    image[e, offset] = wp.uint8(cell & 15)
-    image[e, offset + 1] = wp.uint8((cell >> 4) & 7)
-    image[e, offset + 2] = wp.uint8((cell >> 7) & 3)
+def put_byte(address: wp.uint64, place: int, value: wp.uint32) -> None:
+    """Store the lowest byte of `value`."""
+    target = wp.array(ptr=address, shape=(IMAGE_BYTES,), dtype=wp.uint8)
+    target[place] = wp.uint8(value & wp.uint32(255))
+
+
+@wp.func
+def put_word(address: wp.uint64, place: int, value: wp.uint32) -> None:
+    """Store four bytes at once; the processor must allow words at odd addresses."""
+    target = wp.array(ptr=address + wp.uint64(place), shape=(1,), dtype=wp.uint32)
+    target[0] = value
+
+
+@wp.func
+def put_row(address: wp.uint64, row: int, cells: Row, below: Row, wide: int) -> None:
+    """Write one row of the image, which is indexed [column, row]; rows come from the lowest to the uppermost.
+
+    A wide store covers one byte too many: the last of the row above, which is yet to come, or in the uppermost row the
+    first of the row `below`, which it repeats.
+    """
+    for column in range(VIEW):
+        place = (column * VIEW + row) * 3
+        word = cells[column]
+        if wide == 0:
+            put_byte(address, place, word)
+            put_byte(address, place + 1, word >> wp.uint32(8))
+            put_byte(address, place + 2, word >> wp.uint32(16))
+        elif row > 0:
+            put_word(address, place - 1, word << wp.uint32(8))
+        else:
+            put_word(address, place, word & wp.uint32(0xFFFFFF) | below[column] << wp.uint32(24))
+
+
+@wp.func
+def copy_image(source: wp.uint64, target: wp.uint64, wide: int) -> None:
+    """Copy the 147 bytes of an image."""
+    if wide == 0:
+        read = wp.array(ptr=source, shape=(IMAGE_BYTES,), dtype=wp.uint8)
+        write = wp.array(ptr=target, shape=(IMAGE_BYTES,), dtype=wp.uint8)
+        for i in range(IMAGE_BYTES):
+            write[i] = read[i]
+    else:
+        for k in range(19):
+            # The last word ends with the image and so overlaps the one before it.
+            place = wp.uint64(wp.min(8 * k, IMAGE_BYTES - 8))
+            words_read = wp.array(ptr=source + place, shape=(1,), dtype=wp.uint64)
+            words_write = wp.array(ptr=target + place, shape=(1,), dtype=wp.uint64)
+            words_write[0] = words_read[0]
 
 
 @wp.func
@@ -135,14 +201,9 @@ def room(grids: Grids, x: int, y: int, dx: int, dy: int) -> int:
 
 @wp.func
 def view(
-    grids: Grids,
-    e: int,
-    sight: wp.array2d(dtype=wp.uint16),
-    see_through: int,
-    image: wp.array2d(dtype=wp.uint8),
-    twin: wp.array2d(dtype=wp.uint8),
+    grids: Grids, e: int, sight: wp.array2d(dtype=wp.uint16), see_through: int, wide: int, image: wp.uint64
 ) -> None:
-    """Write the 7 x 7 x 3 view of world e into row e of `image` and of `twin`.
+    """Write the 7 x 7 x 3 view of world e to the address `image`.
 
     Rows are lit from the agent's own upwards: `sight[lit, transparent]` holds the row's final mask and, shifted by
     seven bits, the mask it hands to the row above (`Grid.process_vis` row by row).
@@ -155,34 +216,30 @@ def view(
     forward = fx + grids.width * fy
     right = -fy + grids.width * fx
     ahead = room(grids, ax, ay, fx, fy)
-    to_right = room(grids, ax, ay, -fy, fx)
-    to_left = room(grids, ax, ay, fy, -fx)
+    first = wp.max(0, 3 - room(grids, ax, ay, fy, -fx))
+    last = wp.min(6, 3 + room(grids, ax, ay, -fy, fx))
+    inside = (1 << (last + 1)) - (1 << first)
     origin = ax + grids.width * ay
-    lit = int(1 << 3)
-    if see_through != 0:
-        lit = int(127)
+    lit = wp.where(see_through != 0, 127, 8)
+    below = Row()
     for up in range(VIEW):
-        row = 6 - up
-        clear = int(0)
-        if lit != 0 and see_through == 0:
+        cells = Row()
+        if lit != 0:
+            clear = int(0)
+            present = wp.where(up <= ahead, inside, 0)
             for column in range(VIEW):
-                side = column - 3
-                if up <= ahead and side <= to_right and -side <= to_left:
-                    cell = int(grids.cells[e, origin + up * forward + side * right])
-                    clear = clear | (((cell >> 15) ^ 1) << column)
-            both = int(sight[lit, clear])
-            shown = both & 127
-            lit = both >> 7
-        else:
-            shown = lit
-        for column in range(VIEW):
-            side = column - 3
-            cell = int(0)
-            if (shown >> column) & 1 == 1:
-                cell = int(WALL_CELL)
-                if up <= ahead and side <= to_right and -side <= to_left:
-                    cell = int(grids.cells[e, origin + up * forward + side * right])
-            if up == 0 and side == 0:
-                cell = grids.agent[e, 3]
-            put_cell(image, e, (column * VIEW + row) * 3, cell)
-            put_cell(twin, e, (column * VIEW + row) * 3, cell)
+                # Cells beyond the grid read the agent's own instead: a choice costs less than a branch.
+                bit = (present >> column) & 1
+                found = grids.cells[e, origin + bit * (up * forward + (column - 3) * right)]
+                cell = wp.where(bit == 1, found, WALL_CELL)
+                clear = clear | ((cell >> 30) ^ 1) << column
+                cells[column] = wp.uint32(cell)
+            if see_through == 0:
+                both = int(sight[lit, clear])
+                lit = both >> 7
+                for column in range(VIEW):
+                    cells[column] = cells[column] * wp.uint32((both >> column) & 1)
+            if up == 0:
+                cells[3] = wp.uint32(grids.agent[e, 3])
+        put_row(image, 6 - up, cells, below, wide)
+        below = cells

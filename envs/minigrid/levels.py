@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from cairngym.envs.minigrid.cells import pack_grid
+from cairngym.envs.minigrid.cells import BYTE, CONTENT, pack_grid
 from cairngym.envs.minigrid.families import get_family
 
-FORMAT = 1
+FORMAT = 2
 SPLIT_SEEDS = {"train": 0, "test": 1_000_000_000}
 """First level seed of each split; banks of up to a thousand million levels can't overlap."""
 MAX_BANK = 1_000_000
@@ -41,7 +41,7 @@ class LevelBank:
     """L levels as arrays.
 
     Attributes:
-        cells: uint16 `(L, width * height)`, packed cells.
+        cells: int32 `(L, width * height)`, packed cells.
         agent: int32 `(L, 3)`: x, y, direction.
         variables: int32 `(L, 8)`: what the family's rule needs.
         targets: int32 `(L, 2, 3)`: kind, cell and detail of the subgoals named by the task.
@@ -69,8 +69,8 @@ class LevelBank:
     def kinds(self) -> set[int]:
         """Object types that lie in the levels, those inside boxes included."""
         found = np.unique(self.cells).astype(int)
-        inside = (found >> 9) & 3
-        return {int(kind) for kind in found & 15} | {int(content) + 4 for content in inside if content}
+        inside = (found >> CONTENT) & 3
+        return {int(kind) for kind in found & BYTE} | {int(content) + 4 for content in inside if content}
 
     @classmethod
     def join(cls, banks: Iterable[LevelBank]) -> LevelBank:

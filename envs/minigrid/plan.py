@@ -11,7 +11,7 @@ import warp as wp
 
 from cairngym.envs.minigrid import cells as c
 from cairngym.envs.minigrid.family import CARRY, CLEARED, NEAR, OPENED, UNLOCKED
-from cairngym.envs.minigrid.grid_kernels import Grids
+from cairngym.envs.minigrid.grid_kernels import Grids, color_of, content_of, kind_of, state_of
 
 MAX_SUBGOALS = 8
 MAX_TARGETS = 2
@@ -37,16 +37,16 @@ class Plans:
 @wp.func
 def passable(cell: int) -> int:
     """One for a cell that a path may cross."""
-    kind = cell & 15
+    kind = kind_of(cell)
     return wp.where(kind == c.WALL or kind == c.LAVA, 0, 1)
 
 
 @wp.func
 def visit(
-    cells: wp.array2d(dtype=wp.uint16), plans: Plans, source: int, row: int, s: int, index: int, steps: int, tail: int
+    cells: wp.array2d(dtype=wp.int32), plans: Plans, source: int, row: int, s: int, index: int, steps: int, tail: int
 ) -> int:
     """Give a cell its distance if it is passable and has none; returns the queue's new end."""
-    if plans.distance[row, s, index] != wp.int16(FAR) or passable(int(cells[source, index])) == 0:
+    if plans.distance[row, s, index] != wp.int16(FAR) or passable(cells[source, index]) == 0:
         return tail
     plans.distance[row, s, index] = wp.int16(steps)
     plans.queue[row, tail] = index
@@ -55,7 +55,7 @@ def visit(
 
 @wp.func
 def flood(
-    cells: wp.array2d(dtype=wp.uint16), width: int, height: int, plans: Plans, source: int, row: int, s: int
+    cells: wp.array2d(dtype=wp.int32), width: int, height: int, plans: Plans, source: int, row: int, s: int
 ) -> None:
     """Breadth-first distances to the cell of subgoal s."""
     size = width * height
@@ -101,12 +101,12 @@ def downhill(width: int, height: int, plans: Plans, row: int, s: int, here: int)
 
 
 @wp.func
-def find_key(cells: wp.array2d(dtype=wp.uint16), size: int, source: int, color: int) -> int:
+def find_key(cells: wp.array2d(dtype=wp.int32), size: int, source: int, color: int) -> int:
     """Index of the key of that colour, or of the box it lies in; -1 where there is none."""
     for i in range(size):
-        cell = int(cells[source, i])
-        plain = cell & 15 == c.KEY and (cell >> 4) & 7 == color
-        boxed = cell & 15 == c.BOX and (cell >> 9) & 3 == 1 and (cell >> 11) & 7 == color
+        cell = cells[source, i]
+        plain = kind_of(cell) == c.KEY and color_of(cell) == color
+        boxed = kind_of(cell) == c.BOX and content_of(cell) == (c.KEY | color << c.COLOR)
         if plain or boxed:
             return i
     return -1
@@ -125,7 +125,7 @@ def add(plans: Plans, row: int, count: int, kind: int, cell: int, detail: int) -
 
 @wp.func
 def unlock_on_the_way(
-    cells: wp.array2d(dtype=wp.uint16),
+    cells: wp.array2d(dtype=wp.int32),
     width: int,
     height: int,
     plans: Plans,
@@ -144,8 +144,8 @@ def unlock_on_the_way(
     here = int(start)
     for _hop in range(width * height):
         ahead = downhill(width, height, plans, row, first, here)
-        cell = int(cells[source, ahead])
-        locked = cell & 15 == c.DOOR and (cell >> 7) & 3 == c.LOCKED
+        cell = cells[source, ahead]
+        locked = kind_of(cell) == c.DOOR and state_of(cell) == c.LOCKED
         if ahead != here and locked and doors < plans.queue.shape[1]:
             plans.queue[row, doors] = ahead
             doors = doors + 1
@@ -153,12 +153,12 @@ def unlock_on_the_way(
     count = int(first)
     for d in range(doors):
         door = plans.queue[row, d]
-        color = (int(cells[source, door]) >> 4) & 7
+        color = color_of(cells[source, door])
         key = find_key(cells, width * height, source, color)
         if key >= 0:
-            if int(cells[source, key]) & 15 == c.BOX:
+            if kind_of(cells[source, key]) == c.BOX:
                 count = add(plans, row, count, CLEARED, key, 0)
-            count = add(plans, row, count, CARRY, key, c.KEY | color << 4)
+            count = add(plans, row, count, CARRY, key, c.KEY | color << c.COLOR)
         if door != target:
             count = add(plans, row, count, UNLOCKED, door, 0)
     return add(plans, row, count, kind, target, detail)
@@ -166,7 +166,7 @@ def unlock_on_the_way(
 
 @wp.func
 def make_plan(
-    cells: wp.array2d(dtype=wp.uint16), width: int, height: int, source: int, start: int, plans: Plans, row: int
+    cells: wp.array2d(dtype=wp.int32), width: int, height: int, source: int, start: int, plans: Plans, row: int
 ) -> None:
     """Plan row `row` for the level in row `source` of `cells` from cell `start`."""
     count = int(0)
@@ -190,7 +190,7 @@ def make_plan(
 
 @wp.kernel(enable_backward=False)
 def plan_levels(
-    cells: wp.array2d(dtype=wp.uint16),
+    cells: wp.array2d(dtype=wp.int32),
     agent: wp.array2d(dtype=wp.int32),
     width: int,
     height: int,
@@ -205,9 +205,9 @@ def plan_levels(
 @wp.func
 def is_done(grids: Grids, e: int, kind: int, cell: int, detail: int, distance: int) -> int:
     """Whether a subgoal holds in the world as it is."""
-    value = int(grids.cells[e, cell])
-    is_door = value & 15 == c.DOOR
-    state = (value >> 7) & 3
+    value = grids.cells[e, cell]
+    is_door = kind_of(value) == c.DOOR
+    state = state_of(value)
     if kind == NEAR:
         return wp.where(distance <= detail, 1, 0)
     if kind == CARRY:
@@ -216,7 +216,7 @@ def is_done(grids: Grids, e: int, kind: int, cell: int, detail: int, distance: i
         return wp.where(is_door and state == c.OPEN, 1, 0)
     if kind == UNLOCKED:
         return wp.where(is_door and state != c.LOCKED, 1, 0)
-    return wp.where(value & 15 == c.BOX, 0, 1)
+    return wp.where(kind_of(value) == c.BOX, 0, 1)
 
 
 @wp.func

@@ -21,10 +21,10 @@ def copy_into(env: Any, world: MiniGridWorld, index: int) -> None:
     """Copy the state of one of our worlds into an upstream env."""
     from minigrid.core.grid import Grid
 
-    cells = world.cells[index].cpu().numpy().view(np.uint16)
+    cells = world.cells[index].tolist()
     x, y, direction, carried = world.agent[index].tolist()
     env.grid = Grid(world.width, world.height)
-    env.grid.grid = [unpack_object(int(cell)) for cell in cells]
+    env.grid.grid = [unpack_object(cell) for cell in cells]
     env.agent_pos, env.agent_dir = np.array((x, y)), direction
     env.carrying = unpack_object(carried)
     env.step_count = int(world.episodes.length[index])

@@ -12,12 +12,22 @@ import warp as wp
 
 from cairngym.envs.minigrid.cells import DONE, EMPTY_CELL
 from cairngym.envs.minigrid.family import NUM_VARIABLES, Rule
-from cairngym.envs.minigrid.grid_kernels import COLLISION, CONTINUE, SUCCESS, Grids, base_step, view
+from cairngym.envs.minigrid.grid_kernels import (
+    COLLISION,
+    CONTINUE,
+    IMAGE_BYTES,
+    SUCCESS,
+    Grids,
+    base_step,
+    color_of,
+    copy_image,
+    kind_of,
+    view,
+)
 from cairngym.envs.minigrid.plan import Plans, measure_plan
 from cairngym.envs.minigrid.random_kernels import Key, below, words
 
 SAME_STEP, NEXT_STEP, DISABLED = range(3)
-IMAGE = 147
 LEVEL_STREAM = 0
 """`cairngym.envs.random.Stream.LEVEL`."""
 
@@ -26,7 +36,7 @@ LEVEL_STREAM = 0
 class Levels:
     """A bank of L levels, and which one each world lives in."""
 
-    cells: wp.array2d(dtype=wp.uint16)
+    cells: wp.array2d(dtype=wp.int32)
     agent: wp.array2d(dtype=wp.int32)
     variables: wp.array2d(dtype=wp.int32)
     mission: wp.array(dtype=wp.int32)
@@ -37,6 +47,8 @@ class Levels:
     current: wp.array(dtype=wp.int32)
     """(N,): row of the level (and of its plan) each world lives in."""
     current_mission: wp.array(dtype=wp.int32)
+    parameters: wp.array(dtype=wp.int32)
+    """`Generator.parameters` of the id; empty where levels come from a bank."""
 
 
 @wp.struct
@@ -71,6 +83,8 @@ class Settings:
     mode: int
     see_through: int
     num_actions: int
+    wide: int
+    """One where words may be stored at odd addresses, as x86 and 64-bit ARM allow."""
 
 
 @wp.func
@@ -127,18 +141,19 @@ def observe(
 ) -> None:  # fmt: skip
     """Write world e's observation into copies `first` and `second` (0: current, 1: final) of the output."""
     n = settings.num_envs
-    row = wp.uint64(n * IMAGE)
-    image = wp.array(ptr=images + row * wp.uint64(first), shape=(n, IMAGE), dtype=wp.uint8)
-    twin = wp.array(ptr=images + row * wp.uint64(second), shape=(n, IMAGE), dtype=wp.uint8)
-    view(grids, e, sight, settings.see_through, image, twin)
+    plane = wp.uint64(n * IMAGE_BYTES)
+    image = images + plane * wp.uint64(first) + wp.uint64(e * IMAGE_BYTES)
+    view(grids, e, sight, settings.see_through, settings.wide, image)
+    if first != second:
+        copy_image(image, image + plane, settings.wide)
     words_per_mission = levels.tokens.shape[1]
     flat = wp.array(ptr=integers, shape=(n * (6 + 2 * words_per_mission),), dtype=wp.int64)
     carried = grids.agent[e, 3]
     for copy in range(2):
         which = wp.where(copy == 0, first, second)
         flat[which * n + e] = wp.int64(grids.agent[e, 2])
-        flat[2 * n + (which * n + e) * 2] = wp.int64(carried & 15)
-        flat[2 * n + (which * n + e) * 2 + 1] = wp.int64((carried >> 4) & 7)
+        flat[2 * n + (which * n + e) * 2] = wp.int64(kind_of(carried))
+        flat[2 * n + (which * n + e) * 2 + 1] = wp.int64(color_of(carried))
         for t in range(words_per_mission):
             place = 6 * n + (which * n + e) * words_per_mission + t
             flat[place] = levels.tokens[levels.current_mission[e], t]

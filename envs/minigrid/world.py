@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import itertools
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,7 +21,7 @@ from cairngym.envs.checks import check_options, check_shape
 from cairngym.envs.core import Observation, Outcome, State, StateView, TaskSpec, TensorEnv, WorldSpec
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.minigrid import missions, reference
-from cairngym.envs.minigrid.cells import EMPTY_CELL
+from cairngym.envs.minigrid.cells import BYTE, COLOR, EMPTY_CELL, STATE
 from cairngym.envs.minigrid.families import get_family
 from cairngym.envs.minigrid.family import Generator
 from cairngym.envs.minigrid.grid_kernels import Grids
@@ -45,6 +46,7 @@ from cairngym.envs.minigrid.task import MiniGridTask, state_spec
 from cairngym.envs.minigrid.warp_setup import start_warp
 
 MODES = {AutoresetMode.SAME_STEP: SAME_STEP, AutoresetMode.NEXT_STEP: NEXT_STEP, AutoresetMode.DISABLED: DISABLED}
+WIDE_MACHINES = ("x86_64", "amd64", "arm64", "aarch64")
 MIN_SLICE = 1024
 """Fewest worlds worth a thread of their own."""
 PLAN_FIELDS = ("stage", "distance", "remaining", "planned")
@@ -108,7 +110,7 @@ class MiniGridWorld(WorldSpec):
 
     def _allocate_state(self) -> None:
         def grids() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            cells = torch.full((self.num_envs, self.width * self.height), EMPTY_CELL, dtype=torch.int16)
+            cells = torch.full((self.num_envs, self.width * self.height), EMPTY_CELL, dtype=torch.int32)
             agent = torch.tensor([1, 1, 0, EMPTY_CELL], dtype=torch.int32).repeat(self.num_envs, 1)
             variables = torch.zeros((self.num_envs, 8), dtype=torch.int32)
             return cells.to(self.device), agent.to(self.device), variables.to(self.device)
@@ -127,7 +129,7 @@ class MiniGridWorld(WorldSpec):
 
     def _struct(self, cells: torch.Tensor, agent: torch.Tensor, variables: torch.Tensor) -> Grids:
         grids = Grids()
-        grids.cells, grids.agent, grids.variables = array(cells, wp.uint16), array(agent), array(variables)
+        grids.cells, grids.agent, grids.variables = array(cells), array(agent), array(variables)
         grids.width, grids.height = self.width, self.height
         return grids
 
@@ -138,12 +140,13 @@ class MiniGridWorld(WorldSpec):
         texts_on_device = torch.from_numpy(texts).to(self.device)
         self._mission = texts_on_device[:1].expand(self.num_envs, -1) if self._constant else None
         levels = Levels()
-        levels.cells = array(torch.from_numpy(bank.cells.view(np.int16)).to(self.device), wp.uint16)
-        for name in ("agent", "variables", "mission"):
+        for name in ("cells", "agent", "variables", "mission"):
             setattr(levels, name, array(torch.from_numpy(getattr(bank, name)).to(self.device)))
         levels.tokens = array(texts_on_device[:, :0].contiguous() if self._constant else texts_on_device)
         levels.count = self._drawn
         levels.current, levels.current_mission = array(self.current), array(self.current_mission)
+        parameters = self._generator.parameters if self._generator else ()
+        levels.parameters = array(torch.tensor(parameters, dtype=torch.int32, device=self.device))
         self._levels = levels
         self._plan(bank)
         self._launches = {}
@@ -199,6 +202,7 @@ class MiniGridWorld(WorldSpec):
         settings.num_envs, settings.horizon = self.num_envs, int(self.upstream.max_steps)
         settings.mode, settings.see_through = MODES[mode], int(self.upstream.see_through_walls)
         settings.num_actions = int(self.single_action_space.n)
+        settings.wide = int(self.device.type == "cpu" and platform.machine().lower() in WIDE_MACHINES)
         return settings
 
     def _stream(self) -> dict[str, Any]:
@@ -281,8 +285,8 @@ class MiniGridWorld(WorldSpec):
         if name == "agent_dir":
             return agent[:, 2].long()
         if name == "carrying":
-            return torch.stack((agent[:, 3] & 15, (agent[:, 3] >> 4) & 7), dim=1).long()
-        planes = torch.stack((cells & 15, (cells >> 4) & 7, (cells >> 7) & 3), dim=-1).to(torch.uint8)
+            return torch.stack((agent[:, 3] & BYTE, (agent[:, 3] >> COLOR) & BYTE), dim=1).long()
+        planes = torch.stack((cells, cells >> COLOR, cells >> STATE), dim=-1).to(torch.uint8)
         return planes.view(self.num_envs, self.height, self.width, 3).transpose(1, 2).contiguous()
 
     def _measure_plan(self, ended: Outputs | None) -> torch.Tensor:
@@ -309,11 +313,13 @@ class MiniGridWorld(WorldSpec):
             raise ValueError(f"Expected at most {self.num_envs} reference envs, got {len(references)}.")
         envs = [env.unwrapped for env in references]
         drawn = LevelBank.join([self.bank.take(self._drawn), *map(read_level, envs)])
+        others = self.get_state()
         self._upload(drawn)
+        self._plan_generated(others)
         for i, env in enumerate(envs):
             row = self._drawn + i
             plan_row = row + 2 * self.num_envs if self._generator else row
-            self.cells[i] = torch.from_numpy(drawn.cells[row].view(np.int16))
+            self.cells[i] = torch.from_numpy(drawn.cells[row])
             self.agent[i] = torch.tensor([*drawn.agent[row].tolist(), reference.carried_cell(env)])
             self.variables[i] = torch.from_numpy(drawn.variables[row])
             self.current[i], self.current_mission[i] = plan_row, int(drawn.mission[row])
@@ -345,11 +351,18 @@ class MiniGridWorld(WorldSpec):
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
         """Return to a copy, in place."""
-        for name, value in snapshot.items():
-            getattr(self, name).copy_(value)
         if not hasattr(self, "_life") or self._shared_seed != self.episodes.seed:
             self._seed()
+        self._plan_generated(snapshot)
         self._clock += 1
+
+    def _plan_generated(self, snapshot: Mapping[str, Any]) -> None:
+        """Return to a snapshot; generated levels are generated anew first, for their plans are not part of it."""
+        if self._generator:
+            everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+            self.start(MiniGridTask(self._family, self.upstream, set()), everyone, self.episodes)
+        for name, value in snapshot.items():
+            getattr(self, name).copy_(value)
 
     def close(self) -> None:
         """End the threads."""

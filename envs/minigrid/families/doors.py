@@ -8,15 +8,15 @@ import warp as wp
 
 from cairngym.envs.minigrid.cells import DOOR, OPEN, TOGGLE
 from cairngym.envs.minigrid.family import OPENED, Family, Rule, Target, cell_index
-from cairngym.envs.minigrid.grid_kernels import FAILURE, SUCCESS, Grids
+from cairngym.envs.minigrid.grid_kernels import FAILURE, SUCCESS, Grids, kind_of, state_of
 from cairngym.envs.minigrid.random_kernels import Key
 
 
 @wp.func
 def is_open(grids: Grids, e: int, cell: int) -> int:
     """One where the door at `cell` stands open."""
-    value = int(grids.cells[e, cell])
-    return wp.where(value & 15 == DOOR and (value >> 7) & 3 == OPEN, 1, 0)
+    value = grids.cells[e, cell]
+    return wp.where(kind_of(value) == DOOR and state_of(value) == OPEN, 1, 0)
 
 
 @wp.func

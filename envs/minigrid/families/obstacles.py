@@ -8,7 +8,7 @@ import warp as wp
 
 from cairngym.envs.minigrid.cells import BALL, BLUE, EMPTY, EMPTY_CELL, FORWARD, GOAL, pack
 from cairngym.envs.minigrid.family import NUM_VARIABLES, Family, Rule, cell_index
-from cairngym.envs.minigrid.grid_kernels import COLLISION, Grids, front_index
+from cairngym.envs.minigrid.grid_kernels import COLLISION, Grids, front_index, kind_of
 from cairngym.envs.minigrid.random_kernels import Key, below, words
 
 BALL_CELL = pack(BALL, BLUE)
@@ -23,7 +23,7 @@ def is_free(grids: Grids, e: int, x: int, y: int) -> int:
         return 0
     if x == grids.agent[e, 0] and y == grids.agent[e, 1]:
         return 0
-    return wp.where(int(grids.cells[e, x + grids.width * y]) == EMPTY_CELL, 1, 0)
+    return wp.where(grids.cells[e, x + grids.width * y] == EMPTY_CELL, 1, 0)
 
 
 @wp.func
@@ -48,7 +48,7 @@ def roll(grids: Grids, e: int, place: int, word: wp.uint32) -> int:
 @wp.func
 def move_obstacles(grids: Grids, e: int, action: int, key: Key, step: int, script: wp.array2d(dtype=wp.int32)) -> int:
     """Move every ball, as `script` says where it does; one if the square ahead was blocked before."""
-    ahead = int(grids.cells[e, front_index(grids, e)]) & 15
+    ahead = kind_of(grids.cells[e, front_index(grids, e)])
     for k in range(NUM_VARIABLES):
         place = grids.variables[e, k]
         if place >= 0:
@@ -59,8 +59,8 @@ def move_obstacles(grids: Grids, e: int, action: int, key: Key, step: int, scrip
                 draw = words(key, DYNAMICS, k // 4, step)
                 target = roll(grids, e, place, draw[k % 4])
             if target != place:
-                grids.cells[e, target] = wp.uint16(BALL_CELL)
-                grids.cells[e, place] = wp.uint16(EMPTY_CELL)
+                grids.cells[e, target] = BALL_CELL
+                grids.cells[e, place] = EMPTY_CELL
                 grids.variables[e, k] = target
     return wp.where(ahead == EMPTY or ahead == GOAL, 0, 1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import warp as wp
 
-from cairngym.envs.minigrid.cells import EMPTY_CELL, KIND, PICKUP
+from cairngym.envs.minigrid.cells import EMPTY_CELL, KIND, PICKUP, pack
 from cairngym.envs.minigrid.family import CARRY, Family, Rule, Target, cell_index, kind_of_object
 from cairngym.envs.minigrid.grid_kernels import FAILURE, SUCCESS, Grids
 
@@ -43,7 +43,7 @@ def fetch_object(env: Any) -> tuple[int, ...]:
     """Type and colour the mission names."""
     from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
-    return (OBJECT_TO_IDX[env.targetType] | COLOR_TO_IDX[env.targetColor] << 4,)
+    return (pack(OBJECT_TO_IDX[env.targetType], COLOR_TO_IDX[env.targetColor]),)
 
 
 def fetch_carried(env: Any) -> list[Target]:
@@ -57,7 +57,7 @@ def fetch_carried(env: Any) -> list[Target]:
 
 FAMILIES = (
     Family(references=("KeyCorridorEnv",), rule=Rule(after=carries_target), variables=target_object,
-           targets=target_carried),
+           targets=target_carried, generator="cairngym.envs.minigrid.procedural.key_corridor:make"),
     Family(references=("UnlockPickupEnv", "BlockedUnlockPickupEnv"), rule=Rule(after=carries_target),
            variables=target_object, targets=target_carried),
     Family(references=("ObstructedMaze_1Dlhb", "ObstructedMaze_Full", "ObstructedMaze_Full_V1", "ObstructedMaze_2Dl",

@@ -6,7 +6,7 @@ from typing import Any
 
 import warp as wp
 
-from cairngym.envs.minigrid.cells import DROP, EMPTY_CELL, KIND, PICKUP
+from cairngym.envs.minigrid.cells import DROP, EMPTY_CELL, KIND, PICKUP, pack
 from cairngym.envs.minigrid.family import CARRY, NEAR, Family, Rule, Target, cell_index
 from cairngym.envs.minigrid.grid_kernels import FAILURE, SUCCESS, Grids, step_x, step_y
 
@@ -31,7 +31,7 @@ def objects(env: Any) -> tuple[int, ...]:
     """What to carry, and where the target stands."""
     from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
-    kind = OBJECT_TO_IDX[env.move_type] | COLOR_TO_IDX[env.moveColor] << 4
+    kind = pack(OBJECT_TO_IDX[env.move_type], COLOR_TO_IDX[env.moveColor])
     return kind, int(env.target_pos[0]), int(env.target_pos[1])
 
 

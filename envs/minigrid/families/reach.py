@@ -16,12 +16,12 @@ def no_targets(env: Any) -> list[Target]:
 GENERATORS = "cairngym.envs.minigrid.procedural"
 
 FAMILIES = (
-    Family(references=("EmptyEnv",)),
-    Family(references=("FourRoomsEnv",)),
-    Family(references=("CrossingEnv",)),
-    Family(references=("LavaGapEnv",)),
-    Family(references=("DoorKeyEnv",)),
-    Family(references=("MultiRoomEnv",)),
+    Family(references=("EmptyEnv",), generator=f"{GENERATORS}.empty:make"),
+    Family(references=("FourRoomsEnv",), generator=f"{GENERATORS}.four_rooms:make"),
+    Family(references=("CrossingEnv",), generator=f"{GENERATORS}.crossing:make"),
+    Family(references=("LavaGapEnv",), generator=f"{GENERATORS}.lava_gap:make"),
+    Family(references=("DoorKeyEnv",), generator=f"{GENERATORS}.door_key:make"),
+    Family(references=("MultiRoomEnv",), generator=f"{GENERATORS}.multi_room:make"),
     Family(references=("LockedRoomEnv",), colors=True),
     Family(references=("DistShiftEnv", "WFCEnv")),
     Family(references=("PlaygroundEnv",), targets=no_targets, colors=True),

@@ -1,0 +1,1 @@
+"""The subcommands of `cairn`: one module each, imported when it is called."""

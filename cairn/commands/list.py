@@ -1,0 +1,67 @@
+"""`cairn list`: what there is to make, shape, learn with and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import getdoc
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """List what there is, one name a line.
+
+    Examples:
+      cairn list
+      cairn list envs
+    """
+
+    what: Annotated[Literal["all", "envs", "shapers", "agents", "variants"], tyro.conf.Positional] = "all"
+    """Which kind; `variants` are those of the packaged comparisons."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the names."""
+    asked = tyro.cli(List, prog="cairn list", description=getdoc(List), args=list(arguments)).what
+    kinds: dict[str, Callable[[], list[str]]] = {
+        "envs": _envs, "shapers": _shapers, "agents": _agents, "variants": _variants,
+    }  # fmt: skip
+    if asked != "all":
+        print("\n".join(kinds[asked]()))
+        return 0
+    for kind, names in kinds.items():
+        print(f"{kind}:")
+        print("\n".join(f"  {name}" for name in names()))
+    return 0
+
+
+def _envs() -> list[str]:
+    from cairngym.envs.registry import list_envs
+
+    return list_envs()
+
+
+def _shapers() -> list[str]:
+    from cairngym.reward_shaping.registry import list_shapers
+
+    return list_shapers()
+
+
+def _agents() -> list[str]:
+    from cairngym.agents.registry import list_agents
+
+    return list_agents()
+
+
+def _variants() -> list[str]:
+    from cairngym.experiments.config import load_comparison, packaged
+
+    lines = []
+    for name, path in packaged("compare").items():
+        for variant, config in load_comparison(path).variants.items():
+            terms = [f"{shaper.weight:g} x {shaper.term or shaper.name}" for shaper in config.shapers]
+            lines.append(f"{name}/{variant}: {' + '.join(['task reward', *terms])}")
+    return lines

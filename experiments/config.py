@@ -1,0 +1,325 @@
+"""What a run and a comparison are made of, as frozen dataclasses read strictly from YAML.
+
+A value comes from the dataclass's default, then the YAML file, then the command line; the later wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cairngym.envs.checks import check_options, check_seed, unknown_name
+from cairngym.experiments.overlay import REST, ConfigError, build, load_yaml, merge, plain
+from cairngym.experiments.threshold import Threshold
+
+Options = Mapping[str, Any]
+_NAME = re.compile(r"^[\w][\w.+-]*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """Which agent learns, and its own options."""
+
+    name: str = "ppo"
+    """One of `cairn list agents`."""
+    options: Options = field(default_factory=dict, metadata=REST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShaperConfig:
+    """One term of the shaped reward."""
+
+    name: str
+    """One of `cairn list shapers`."""
+    weight: float = 1.0
+    """What the term is multiplied by in the reward."""
+    term: str | None = None
+    """The term's name in the records; default is the shaper's."""
+    options: Options = field(default_factory=dict, metadata=REST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How success is measured while training: unshaped, on seeds of its own."""
+
+    every: int = 200_000
+    """Env steps between evaluations; one more closes the run."""
+    episodes: int = 256
+    """Episodes per evaluation and policy (sampled and greedy)."""
+    seed: int = 1_000_003
+    """Seed of the evaluation envs; every run of a comparison meets the same episodes."""
+    env: Options = field(default_factory=dict)
+    """Env options laid over the training ones, e.g. `split: test`."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.episodes < 1:
+            raise ConfigError(f"expected every >= 1 and episodes >= 1, got {self.every} and {self.episodes}")
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """How often a run saves what it needs to go on after a crash."""
+
+    every_s: float = 30.0
+    """Seconds between checkpoints."""
+    every_steps: int | None = None
+    """Env steps between checkpoints; whichever comes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkConfig:
+    """Where metrics go beside metrics.jsonl, which is always written."""
+
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Weights & Biases: off, offline (files only, `wandb sync` uploads them later) or online."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run folder."""
+    project: str = "cairngym"
+    """The W&B project."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run: a task, an agent with its shapers, and a seed."""
+
+    experiment: str = "adhoc"
+    task: str
+    variant: str = "sparse"
+    seed: int = 0
+    steps: int = 2_000_000
+    """Env steps to train for, all copies of the env counted."""
+    device: str = "cpu"
+    agent: AgentConfig = AgentConfig()
+    shapers: tuple[ShaperConfig, ...] = ()
+    env: Options = field(default_factory=dict)
+    """Options of the env."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    sinks: SinkConfig = SinkConfig()
+    command: str = ""
+    """What was typed; for the record only."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError(f"expected steps >= 1, got {self.steps}")
+        check_seed(self.seed)
+        _check_names(experiment=self.experiment, variant=self.variant)
+
+    @property
+    def num_envs(self) -> int:
+        """Copies of the task that step together: the agent's option, once the config is resolved."""
+        return self.agent.options.get("num_envs", 1)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies under the folder of all runs."""
+        return Path(self.experiment, self.task.replace("/", "__"), self.variant, f"seed_{self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """A task of a comparison."""
+
+    id: str
+    steps: int | None = None
+    """Env steps for this task; default is the comparison's."""
+    env: Options = field(default_factory=dict)
+    """Env options for this task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantConfig:
+    """One way to learn: shapers, and what differs from the comparison's agent and env options."""
+
+    shapers: tuple[ShaperConfig, ...] = ()
+    agent: Options = field(default_factory=dict)
+    env: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Tasks x variants x seeds, and what their results must meet."""
+
+    name: str
+    """The experiment's folder under the folder of all runs."""
+    title: str = ""
+    description: str = ""
+    illustrative: bool = False
+    """True where seeds or budgets are too few to conclude from; the report says so."""
+    baseline: str = "sparse"
+    """The variant that others are held against."""
+    tasks: tuple[TaskConfig, ...]
+    variants: Mapping[str, VariantConfig]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 2_000_000
+    device: str = "cpu"
+    agent: AgentConfig = AgentConfig()
+    env: Options = field(default_factory=dict)
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    sinks: SinkConfig = SinkConfig()
+    thresholds: tuple[Threshold, ...] = ()
+    """What `cairn check` holds the results against."""
+
+    def __post_init__(self) -> None:
+        _check_names(name=self.name, **{f"variants.{name}": name for name in self.variants})
+        for what in ("tasks", "variants", "seeds"):
+            if not getattr(self, what):
+                raise ConfigError(f"{what}: expected at least one")
+        _check_unique("tasks", [task.id for task in self.tasks])
+        _check_unique("seeds", list(self.seeds))
+        for seed in self.seeds:
+            check_seed(seed)
+        if self.baseline not in self.variants:
+            raise ConfigError(str(unknown_name("baseline variant", self.baseline, self.variants)))
+        for threshold in self.thresholds:
+            tasks = ["all", *(task.id for task in self.tasks)]
+            if threshold.task not in tasks:
+                raise ConfigError(f"thresholds: {unknown_name('task', threshold.task, tasks)}")
+            if threshold.variant not in self.variants:
+                raise ConfigError(f"thresholds: {unknown_name('variant', threshold.variant, self.variants)}")
+
+
+def _check_names(**names: str) -> None:
+    for key, name in names.items():
+        if not _NAME.match(name):
+            raise ConfigError(f"{key}: expected letters, digits and _ . + - (it names a folder), got {name!r}")
+
+
+def _check_unique(key: str, values: list[Any]) -> None:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ConfigError(f"{key}: {', '.join(map(repr, twice))} stands more than once")
+
+
+def load_run(path: Path, overrides: Options | None = None) -> RunConfig:
+    """Read a run's config.yaml, with overrides laid on top.
+
+    Raises:
+        ConfigError: naming the file, the key path and the nearest valid key.
+    """
+    return build(RunConfig, merge(load_yaml(path), overrides or {}), source=str(path))
+
+
+def load_comparison(path: Path, overrides: Options | None = None) -> Comparison:
+    """Read a comparison's YAML, with overrides laid on top.
+
+    Raises:
+        ConfigError: naming the file, the key path and the nearest valid key.
+    """
+    return build(Comparison, merge(load_yaml(path), overrides or {}), source=str(path))
+
+
+def packaged(kind: str) -> dict[str, Path]:
+    """The presets of a kind ("compare", "agents") that come with the package, by name."""
+    import cairngym.configs
+
+    folders = [Path(folder, kind) for folder in cairngym.configs.__path__]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(name: str, kind: str = "compare") -> Path:
+    """Turn a packaged name or a path into a path.
+
+    Raises:
+        ConfigError: there is no such file, and no packaged preset of that name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    presets = packaged(kind)
+    if name in presets:
+        return presets[name]
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"There is no file {name}. Packaged: {', '.join(presets)}.")
+    raise ConfigError(str(unknown_name("config", name, presets)) + " A path to a YAML file works too.")
+
+
+def choose_seeds(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The first `count` of the seeds, continued upward where there are fewer."""
+    if count < 1:
+        raise ConfigError(f"expected at least one seed, got {count}")
+    return (*seeds, *range(max(seeds) + 1, max(seeds) + 1 + count))[:count]
+
+
+def only(comparison: Comparison, tasks: tuple[str, ...] = (), variants: tuple[str, ...] = ()) -> Comparison:
+    """The part of a comparison with these tasks and variants (none: all), its baseline and fitting thresholds kept.
+
+    Raises:
+        UnknownNameError: a task or variant that the comparison does not have.
+    """
+    known = [task.id for task in comparison.tasks]
+    for kind, names, valid in (("task", tasks, known), ("variant", variants, list(comparison.variants))):
+        for name in names:
+            if name not in valid:
+                raise unknown_name(f"{kind} of {comparison.name}", name, valid)
+    judged = tasks or ("all", *known)  # a bound on all tasks together says nothing about some of them
+    tasks = tasks or tuple(known)
+    variants = (*variants, comparison.baseline) if variants else tuple(comparison.variants)
+    return replace(
+        comparison,
+        tasks=tuple(task for task in comparison.tasks if task.id in tasks),
+        variants={name: variant for name, variant in comparison.variants.items() if name in variants},
+        thresholds=tuple(t for t in comparison.thresholds if t.task in judged and t.variant in variants),
+    )
+
+
+def expand(comparison: Comparison) -> list[RunConfig]:
+    """Every run of a comparison; seeds vary slowest, so that a half-finished comparison already compares."""
+    return [
+        RunConfig(
+            experiment=comparison.name, task=task.id, variant=name, seed=seed,
+            steps=task.steps or comparison.steps, device=comparison.device,
+            agent=build(AgentConfig, merge(plain(comparison.agent), variant.agent), source=f"variants.{name}.agent"),
+            shapers=variant.shapers, env=merge(merge(comparison.env, task.env), variant.env),
+            evaluation=comparison.evaluation, checkpoint=comparison.checkpoint, sinks=comparison.sinks,
+        )
+        for seed in comparison.seeds
+        for task in comparison.tasks
+        for name, variant in comparison.variants.items()
+    ]  # fmt: skip
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Check names and options against the registries, and fill in the agent's and the shapers' defaults.
+
+    A shaper built for a discount gets the agent's where none is given. The run's seed is the agent's too.
+
+    Raises:
+        UnknownNameError: no such task, agent or shaper.
+        TypeError: an option that the shaper does not have.
+        ConfigError: an option that the agent does not have, or one of a wrong type.
+    """
+    from cairngym.agents.registry import agent_config_class
+    from cairngym.envs.registry import get_spec
+
+    get_spec(config.task)
+    if "seed" in config.agent.options:
+        raise ConfigError("agent.seed: the agent draws from the run's seed; give that instead.")
+    cls = agent_config_class(config.agent.name)
+    options = plain(build(cls, config.agent.options, source=f"agent {config.agent.name!r}"))
+    options.pop("seed", None)
+    shapers = tuple(_resolve_shaper(shaper, options, config.seed) for shaper in config.shapers)
+    _check_unique("shapers", [shaper.term or shaper.name for shaper in shapers])
+    return replace(config, agent=replace(config.agent, options=options), shapers=shapers)
+
+
+def _resolve_shaper(shaper: ShaperConfig, agent: Options, seed: int) -> ShaperConfig:
+    import inspect
+
+    from cairngym.reward_shaping.registry import get_shaper, make_shaper
+
+    factory = get_shaper(shaper.name)
+    parameters = inspect.signature(factory).parameters
+    check_options(f"The shaper {shaper.name!r}", shaper.options, parameters)
+    options = {n: p.default for n, p in parameters.items() if isinstance(p.default, bool | int | float | str)}
+    separate = getattr(factory, "stream", "task") == "intrinsic" and agent.get("intrinsic_gamma") is not None
+    ours = {"seed": seed, "gamma": agent.get("intrinsic_gamma" if separate else "gamma")}
+    options |= {name: value for name, value in ours.items() if name in parameters and value is not None}
+    options |= shaper.options
+    make_shaper(shaper.name, **options)  # refuses values out of range before any run starts
+    return replace(shaper, options=options)

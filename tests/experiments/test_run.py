@@ -1,0 +1,328 @@
+"""One run: its files, its resumption, and what happens when they are damaged."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cairngym.envs.checks import UnknownNameError
+from cairngym.experiments.config import (
+    AgentConfig,
+    CheckpointConfig,
+    EvaluationConfig,
+    RunConfig,
+    ShaperConfig,
+    load_run,
+    resolve,
+)
+from cairngym.experiments.overlay import ConfigError, write_yaml
+from cairngym.experiments.run import make_env, run
+from cairngym.experiments.runfolder import DiskFullError, MixedRunsError, RunFolder
+
+TINY = RunConfig(
+    task="Chain-N10-v0",
+    steps=1024,
+    agent=AgentConfig(options={"num_envs": 8, "rollout_steps": 16, "minibatch": 64, "hidden": [8]}),
+    shapers=(ShaperConfig(name="potential"), ShaperConfig(name="count", weight=0.01)),
+    evaluation=EvaluationConfig(every=384, episodes=8, seed=5),
+    checkpoint=CheckpointConfig(every_s=1e9, every_steps=256),
+    command="cairn train …",
+)
+
+
+def lines(folder: Path, *, timeless: bool = True) -> list[dict]:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    clocks = ("wall_s", "steps_per_s") if timeless else ()
+    return [{key: value for key, value in record.items() if key not in clocks} for record in records]
+
+
+def quiet(text: str) -> None:
+    del text
+
+
+def stop_at(step: int):
+    """A run's `tell` can't stop it, a callback can: raise from the record of a step as a signal would."""
+    from cairngym.experiments import run as module
+
+    class Stopping(module.Session):
+        def _after_iteration(self, metrics):
+            super()._after_iteration(metrics)
+            if self.agent.steps_done >= step:
+                raise KeyboardInterrupt
+            return True
+
+    return Stopping
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run(TINY, folder, tell=quiet)
+    return folder
+
+
+def test_a_run_writes_its_folder(whole):
+    config = load_run(whole / "config.yaml")
+    assert config.agent.options["gamma"] == config.shapers[0].options["gamma"]
+    records = lines(whole, timeless=False)
+    train = [record for record in records if record["phase"] == "train"]
+    assert [record["step"] for record in train] == list(range(128, 1025, 128))
+    assert [record["step"] for record in records if record["phase"] == "eval"] == [384, 768, 1024]
+    assert {"success_rate", "episodes", "steps_per_s", "reward_terms/potential", "reward_terms/count"} <= set(train[0])
+    walls = [record["wall_s"] for record in records]
+    assert walls == sorted(walls)
+    assert walls[0] > 0
+    evaluation = next(record for record in records if record["phase"] == "eval")
+    assert {"success", "success_greedy", "return", "length", "episodes", "wall_s"} <= set(evaluation)
+    assert evaluation["episodes"] == 8
+
+
+def test_the_summary_says_all_a_report_needs(whole):
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert (summary["task"], summary["variant"], summary["seed"]) == ("Chain-N10-v0", "sparse", 0)
+    assert (summary["steps"], summary["resumes"], summary["notes"]) == (1024, 0, [])
+    assert summary["command"] == "cairn train …"
+    final, last = summary["final"], lines(whole)[-1]
+    assert final["success"] == last["success"] == final["successes"] / final["episodes"]
+    assert summary["versions"]["torch"] == torch.__version__.split("+")[0] or summary["versions"]["torch"]
+    assert summary["hardware"]["usable_cores"] >= 1
+
+
+def test_a_finished_run_is_left_as_it_is(whole):
+    before = {path: path.stat().st_mtime_ns for path in whole.iterdir() if path.name != ".lock"}
+    said = []
+    assert run(TINY, whole, tell=said.append)["steps"] == 1024
+    assert {path: path.stat().st_mtime_ns for path in whole.iterdir() if path.name != ".lock"} == before
+    assert "finished already" in said[0]
+
+
+@pytest.mark.parametrize("stop", [128, 384, 640, 1024])
+def test_resuming_gives_the_same_run_bit_for_bit(whole, tmp_path, monkeypatch, stop):
+    from cairngym.experiments import run as module
+
+    session = module.Session
+    monkeypatch.setattr(module, "Session", stop_at(stop))
+    with pytest.raises(KeyboardInterrupt):
+        run(TINY, tmp_path, tell=quiet)
+    monkeypatch.setattr(module, "Session", session)
+    kept = RunFolder(tmp_path).load_checkpoint()
+    assert (0 if kept is None else kept["step"]) > stop - 256
+    summary = run(TINY, tmp_path, tell=quiet)
+    assert lines(tmp_path) == lines(whole)
+    assert summary["resumes"] == (0 if kept is None else 1)
+    walls = [record["wall_s"] for record in lines(tmp_path, timeless=False)]
+    assert walls == sorted(walls)
+    ours, theirs = (RunFolder(folder).load_checkpoint()["state"]["model"] for folder in (tmp_path, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def damage_cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def damage_flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for position in range(len(data) // 4, len(data) // 2):
+        data[position] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def damage_foreign(path: Path) -> None:
+    torch.save({"step": 3}, path)
+
+
+def damage_misfit(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    content["state"]["model"] = {}
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_flip, damage_foreign, damage_misfit])
+def test_a_corrupt_checkpoint_is_kept_aside_and_the_run_begins_again(whole, tmp_path, monkeypatch, damage):
+    from cairngym.experiments import run as module
+
+    session = module.Session
+    monkeypatch.setattr(module, "Session", stop_at(512))
+    with pytest.raises(KeyboardInterrupt):
+        run(TINY, tmp_path, tell=quiet)
+    monkeypatch.setattr(module, "Session", session)
+    damage(tmp_path / "checkpoint.pt")
+    damaged = (tmp_path / "checkpoint.pt").read_bytes()
+    said: list[str] = []
+    summary = run(TINY, tmp_path, tell=said.append)
+    assert (tmp_path / "checkpoint.pt.corrupt").read_bytes() == damaged
+    assert (tmp_path / "metrics.jsonl.corrupt").exists()
+    assert lines(tmp_path) == lines(whole)
+    assert any("checkpoint.pt.corrupt" in line and line.startswith("Warning") for line in said)
+    assert "began again at step 0" in summary["notes"][0]
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(whole, tmp_path, monkeypatch):
+    place = RunFolder(tmp_path)
+    place.save_checkpoint({"step": 1, "wall_s": 0.0, "resumes": 0, "notes": []})
+    before = place.checkpoint.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match=r"is full, so the run stopped.*Free some space"):
+        place.save_checkpoint({"step": 2, "wall_s": 0.0, "resumes": 0, "notes": []})
+    assert place.checkpoint.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt"]
+
+
+def test_a_full_disk_stops_a_run_that_then_goes_on(whole, tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def full_later(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_later)
+    with pytest.raises(DiskFullError):
+        run(TINY, tmp_path, tell=quiet)
+    assert not (tmp_path / "summary.json").exists()
+    run(TINY, tmp_path, tell=quiet)
+    assert lines(tmp_path) == lines(whole)
+
+
+def test_other_settings_are_not_mixed_in(whole, tmp_path):
+    with pytest.raises(MixedRunsError, match=r"was made with other settings \(steps: 1024 -> 2048\).*--fresh"):
+        run(replace(TINY, steps=2048), whole, tell=quiet)
+    run(TINY, tmp_path / "r", tell=quiet)
+    changed = replace(TINY, steps=256, command="another")
+    assert run(changed, tmp_path / "r", fresh=True, tell=quiet)["steps"] == 256
+    assert json.loads((tmp_path / ".old-r" / "summary.json").read_text())["steps"] == 1024
+
+
+def test_how_often_it_saves_is_no_other_setting(whole):
+    assert run(replace(TINY, checkpoint=CheckpointConfig(every_s=1.0)), whole, tell=quiet)["steps"] == 1024
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (replace(TINY, task="Chain-N11-v0"), UnknownNameError, "Unknown env id 'Chain-N11-v0'. Did you mean"),
+        (replace(TINY, shapers=(ShaperConfig(name="cuont"),)), UnknownNameError, "Did you mean 'count'"),
+        (replace(TINY, shapers=(ShaperConfig(name="count", options={"mod": 1}),)), TypeError, "Did you mean 'mode'"),
+        (replace(TINY, agent=AgentConfig(name="pppo")), UnknownNameError, "Did you mean 'ppo'"),
+        (replace(TINY, agent=AgentConfig(options={"gama": 1})), ConfigError, "gama: unknown key. Did you mean 'gamma'"),
+        (replace(TINY, agent=AgentConfig(options={"gamma": "x"})), ConfigError, "gamma: expected a number"),
+        (replace(TINY, agent=AgentConfig(options={"seed": 1})), ConfigError, "agent.seed: the agent draws from"),
+        (replace(TINY, shapers=(ShaperConfig(name="count"),) * 2), ConfigError, "'count' stands more than once"),
+        (replace(TINY, env={"lenth": 5}), TypeError, "lenth"),
+        (
+            replace(TINY, shapers=(ShaperConfig(name="potential", options={"gamma": 0.5}),)),
+            ValueError,
+            "discount",
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_the_nearest_name(tmp_path, config, error, message):
+    with pytest.raises(error, match=message):
+        run(config, tmp_path / "r", tell=quiet)
+    assert not (tmp_path / "r" / "summary.json").exists()
+
+
+def test_resolve_fills_defaults_and_is_idempotent():
+    once = resolve(TINY)
+    assert once.num_envs == 8
+    assert once.shapers[0].options["gamma"] == once.agent.options["gamma"]
+    assert resolve(once) == once
+    other = resolve(replace(TINY, agent=AgentConfig(options={"gamma": 0.9})))
+    assert other.shapers[0].options["gamma"] == 0.9
+
+
+def test_weights_and_terms_reach_the_env():
+    config = replace(TINY, shapers=(ShaperConfig(name="count", weight=0.25, term="novelty"),))
+    (term,) = make_env(resolve(config)).terms
+    assert (term.name, term.weight) == ("novelty", 0.25)
+
+
+def start(folder: Path, config: RunConfig, **environment: str) -> subprocess.Popen:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_yaml(folder / "config.yaml", resolve(config))
+    command = [
+        sys.executable,
+        "-m",
+        "cairngym",
+        "train",
+        "--config",
+        str(folder / "config.yaml"),
+        "--folder",
+        str(folder),
+    ]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+def wait_for(condition, seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def has_checkpoint_and_more(folder: Path):
+    def condition() -> bool:
+        return (folder / "checkpoint.pt").exists() and (RunFolder(folder).last_metrics().get("step", 0) > 1000)
+
+    return condition
+
+
+LONG = replace(TINY, steps=200_000, evaluation=EvaluationConfig(every=2048, episodes=8))
+
+
+@pytest.mark.slow
+def test_kill_9_loses_at_most_one_checkpoint_interval(tmp_path):
+    config = replace(LONG, steps=40_960)
+    process = start(tmp_path / "killed", config)
+    assert wait_for(has_checkpoint_and_more(tmp_path / "killed"))
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    place = RunFolder(tmp_path / "killed")
+    assert not place.finished
+    reached, saved = place.last_metrics()["step"], place.load_checkpoint()["step"]
+    # One interval of 256 steps, plus the iteration of 128 during which the next checkpoint is being written.
+    assert reached - saved <= 256 + 128
+    run(config, tmp_path / "killed", tell=quiet)
+    run(config, tmp_path / "whole", tell=quiet)
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_at_a_checkpoint(tmp_path, number):
+    config = replace(LONG, checkpoint=CheckpointConfig(every_s=1e9))
+    process = start(tmp_path, config)
+    assert wait_for(lambda: RunFolder(tmp_path).last_metrics().get("step", 0) > 1000)
+    process.send_signal(number)
+    _, message = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"The run is saved; go on with: " in message
+    place = RunFolder(tmp_path)
+    assert place.load_checkpoint()["step"] == place.last_metrics()["step"] > 1000
+
+
+def test_it_does_not_outlive_its_launcher(tmp_path):
+    process = start(tmp_path, LONG, CAIRNGYM_PARENT_PID="1")
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert RunFolder(tmp_path).load_checkpoint()["step"] == 128
