@@ -1,4 +1,4 @@
-"""Strict YAML over dataclasses: unknown keys and wrong types are errors that name the file, the key and the nearest one.
+"""Strict YAML over dataclasses: unknown keys and wrong types are errors naming file, key and nearest key.
 
 A dataclass may hold one field whose metadata is `REST`: keys it does not know go there (an agent's own options).
 """

@@ -38,9 +38,9 @@ SMALL = Comparison(
     tasks=(TaskConfig(id="Chain-N10-v0"),),
     variants={"sparse": VariantConfig(), "potential": VariantConfig(shapers=(ShaperConfig(name="potential"),))},
     seeds=(0, 1),
-    steps=512,
-    agent=AgentConfig(options={"num_envs": 8, "rollout_steps": 16, "minibatch": 64, "hidden": [8]}),
-    evaluation=EvaluationConfig(every=256, episodes=8),
+    steps=256,
+    agent=AgentConfig(options={"num_envs": 16, "rollout_steps": 8, "minibatch": 128, "hidden": [8]}),
+    evaluation=EvaluationConfig(every=128, episodes=8),
 )
 
 
@@ -190,7 +190,7 @@ def _wait_for(condition, seconds: float = 60.0) -> bool:
 
 LONG = replace(
     SMALL,
-    steps=15_360,
+    steps=6144,
     seeds=(0,),
     checkpoint=CheckpointConfig(every_s=1e9, every_steps=512),
     evaluation=EvaluationConfig(every=2048, episodes=8),

@@ -210,7 +210,7 @@ def test_packaged_comparisons_load_and_are_found_by_name():
 
 
 def test_unknown_config_names_the_nearest(tmp_path):
-    with pytest.raises(ConfigError, match="Unknown config 'quickstrt'. Did you mean 'quickstart'"):
+    with pytest.raises(ConfigError, match=r"Unknown config 'quickstrt'\. Did you mean 'quickstart'"):
         configs.find_config("quickstrt")
     with pytest.raises(ConfigError, match="There is no file"):
         configs.find_config(str(tmp_path / "mine.yaml"))

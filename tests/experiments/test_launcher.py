@@ -71,7 +71,7 @@ def test_threads_are_shared_out(tmp_path):
 def test_closing_stops_running_jobs_and_their_children(tmp_path):
     code = (
         "import subprocess, sys, time, pathlib; child = subprocess.Popen([sys.executable, '-c', 'import time; "
-        "time.sleep(60)']); pathlib.Path(r'{0}').write_text(str(child.pid)); time.sleep(60)"
+        "time.sleep(60)']); pathlib.Path(r'{}').write_text(str(child.pid)); time.sleep(60)"
     ).format(tmp_path / "pid")
     pool = LocalPool(2)
     results = pool.launch([job(tmp_path, "quick", "pass"), job(tmp_path, "long", code)])

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from cairngym.experiments.runfolder import DiskFullError, MixedRunsError, RunFol
 TINY = RunConfig(
     task="Chain-N10-v0",
     steps=1024,
-    agent=AgentConfig(options={"num_envs": 8, "rollout_steps": 16, "minibatch": 64, "hidden": [8]}),
+    agent=AgentConfig(options={"num_envs": 16, "rollout_steps": 8, "minibatch": 128, "hidden": [8]}),
     shapers=(ShaperConfig(name="potential"), ShaperConfig(name="count", weight=0.01)),
     evaluation=EvaluationConfig(every=384, episodes=8, seed=5),
     checkpoint=CheckpointConfig(every_s=1e9, every_steps=256),
@@ -238,7 +237,7 @@ def test_bad_input_is_refused_with_the_nearest_name(tmp_path, config, error, mes
 
 def test_resolve_fills_defaults_and_is_idempotent():
     once = resolve(TINY)
-    assert once.num_envs == 8
+    assert once.num_envs == 16
     assert once.shapers[0].options["gamma"] == once.agent.options["gamma"]
     assert resolve(once) == once
     other = resolve(replace(TINY, agent=AgentConfig(options={"gamma": 0.9})))
@@ -283,7 +282,7 @@ def wait_for(condition, seconds: float = 30.0) -> bool:
 
 def has_checkpoint_and_more(folder: Path):
     def condition() -> bool:
-        return (folder / "checkpoint.pt").exists() and (RunFolder(folder).last_metrics().get("step", 0) > 1000)
+        return (folder / "checkpoint.pt").exists() and (RunFolder(folder).last_metrics().get("step", 0) > 600)
 
     return condition
 
@@ -293,7 +292,7 @@ LONG = replace(TINY, steps=200_000, evaluation=EvaluationConfig(every=2048, epis
 
 @pytest.mark.slow
 def test_kill_9_loses_at_most_one_checkpoint_interval(tmp_path):
-    config = replace(LONG, steps=40_960)
+    config = replace(LONG, steps=6144)
     process = start(tmp_path / "killed", config)
     assert wait_for(has_checkpoint_and_more(tmp_path / "killed"))
     process.send_signal(signal.SIGKILL)

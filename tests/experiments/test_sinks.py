@@ -151,8 +151,8 @@ def test_last_metrics_looks_past_a_half_written_line(tmp_path):
 
 def test_a_folder_has_one_trainer_at_a_time(tmp_path):
     first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
-    with first.lock():
-        with pytest.raises(FolderInUseError, match="Another process is training in"), second.lock(patience=0.2):
-            pass
+    busy = pytest.raises(FolderInUseError, match="Another process is training in")
+    with first.lock(), busy, second.lock(patience=0.2):
+        pass
     with second.lock(patience=0.2):
         assert (tmp_path / "run" / ".lock").exists()

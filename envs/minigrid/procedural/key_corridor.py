@@ -33,11 +33,11 @@ from cairngym.envs.minigrid.procedural.common import (
 from cairngym.envs.minigrid.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
 
-OBJECT = 0
-"""Parameter: type of the object."""
+OBJECT, DRAWS = range(2)
+"""Parameters: type of the object, and how many doors may be drawn before those still missing are added in order."""
 COLUMNS = 3
-DRAWS = 5000
-"""Doors drawn before those still missing are added in order; upstream gives up on the level there."""
+MAX_DRAWS = 5000
+"""Where upstream gives up on a level."""
 FIRST_DRAW = 3
 """First block of the draws of doors."""
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
@@ -96,23 +96,28 @@ def put_door(grids: Grids, e: int, rows: int, wall: int, offset: int, door: int)
 
 
 @wp.func
-def connect(grids: Grids, e: int, rows: int, passages: int, locked: int, key: Key) -> None:
-    """Add unlocked doors to random walls, those of the locked room excepted, until every room can be reached."""
+def connect(grids: Grids, e: int, rows: int, passages: int, locked: int, most: int, key: Key) -> None:
+    """Add unlocked doors to random walls, those of the locked room excepted, until every room can be reached.
+
+    After `most` draws every wall gets its turn in order.
+    """
     pitch = (grids.width - 1) // COLUMNS
     rooms = COLUMNS * rows
     draws = int(0)
     opened = int(passages)
-    while draws < DRAWS + 4 * rooms and all_reached(opened, rows) == 0:
+    is_whole = all_reached(opened, rows)
+    while draws < most + 4 * rooms and is_whole == 0:
         words = draw(key, FIRST_DRAW + draws, 0)
         place = below(words[0], 4 * rooms)
-        if draws >= DRAWS:
-            place = draws - DRAWS
+        if draws >= most:
+            place = draws - most
         draws = draws + 1
         room = place // 4
         wall = wall_between(room, place % 4, rows)
         is_solid = wall != NOWHERE and (opened >> wp.max(wall, 0)) & 1 == 0
         if is_solid and room != locked and neighbour(room, place % 4) != locked:
             opened = opened | (1 << wall)
+            is_whole = all_reached(opened, rows)
             door = shut_door(below(words[1], NUM_COLORS), c.CLOSED)
             put_door(grids, e, rows, wall, below(words[2], pitch - 1), door)
 
@@ -171,7 +176,7 @@ def begin(grids: Grids, levels: Levels, plans: Plans, e: int, key: Key) -> None:
     place = random_free(grids, e, 0, key_row * pitch, pitch + 1, pitch + 1, NOWHERE, second[2])
     grids.cells[e, place] = c.KEY | color << c.COLOR
     place_agent(grids, e, rows, row * pitch + 1 + offset, third[0])
-    connect(grids, e, rows, passages | (1 << (locked - 1)), locked, key)
+    connect(grids, e, rows, passages | (1 << (locked - 1)), locked, levels.parameters[DRAWS], key)
     finish(grids, levels, plans, e, key, CARRY, target, thing, thing_color)
     grids.variables[e, 0] = thing
 
@@ -181,4 +186,5 @@ def make(upstream: Any) -> Generator:
     from minigrid.core.constants import OBJECT_TO_IDX
 
     missions = tuple(f"pick up the {color} {upstream.obj_type}" for color in COLORS)
-    return Generator(begin=begin, missions=missions, subgoals=3, parameters=(OBJECT_TO_IDX[upstream.obj_type],))
+    parameters = OBJECT_TO_IDX[upstream.obj_type], MAX_DRAWS
+    return Generator(begin=begin, missions=missions, subgoals=3, parameters=parameters)
