@@ -87,9 +87,13 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     if not path.is_file():
         raise FileNotFoundError(f"Expected a checkpoint at {path}, got no such file. Train first, or mend the path.")
     try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()  # torch.load itself does not look at the checksums
+        if broken is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {broken}")
         with torch.serialization.safe_globals(_numpy_globals()):
             content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise _not_a_checkpoint(path, f"a damaged or foreign file ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__

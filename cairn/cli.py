@@ -26,9 +26,6 @@ EXAMPLES = """\
   cairn watch runs/adhoc/MiniGrid-DoorKey-8x8-v0/potential+count/seed_0
   cairn compare my_comparison.yaml --seeds 5 --workers 2"""
 
-TRACEBACK = "CAIRN_TRACEBACK"
-"""Environment variable that asks for the traceback of an error as well."""
-
 
 def usage() -> str:
     """What `cairn --help` prints."""
@@ -39,7 +36,8 @@ def usage() -> str:
         "Sparse-reward worlds, reward shapers that plug into any of them, agents that learn from both,\n"
         "and one command that shows, with statistics, which shaper beats the sparse baseline.\n\n"
         f"commands:\n{commands}\n\nexamples:\n{EXAMPLES}\n\n"
-        "`cairn COMMAND --help` explains a command and all its options."
+        "`cairn COMMAND --help` explains a command and all its options. With CAIRN_TRACEBACK=1 in the environment,\n"
+        "errors show where they arose."
     )
 
 
@@ -82,6 +80,8 @@ def _guarded(name: str, arguments: list[str]) -> int:
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 2
     except Exception as error:
+        from cairngym.experiments.launcher import TRACEBACK
+
         if os.environ.get(TRACEBACK) or not _mendable(error):
             raise
         message = " ".join(str(error).split()) or type(error).__name__

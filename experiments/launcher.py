@@ -19,6 +19,8 @@ from typing import Protocol
 
 PARENT = "CAIRNGYM_PARENT_PID"
 """Environment variable that tells a run which process it must not outlive."""
+TRACEBACK = "CAIRN_TRACEBACK"
+"""Environment variable that asks the `cairn` command for the traceback of an error."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -102,7 +104,8 @@ class LocalPool:
             self._stop()
 
     def _start(self, job: Job) -> _Running:
-        environment = {**os.environ, PARENT: str(os.getpid()), **dict.fromkeys(_THREADS, str(self.threads))}
+        environment = {**os.environ, PARENT: str(os.getpid()), TRACEBACK: "1"}
+        environment |= dict.fromkeys(_THREADS, str(self.threads))
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with job.log.open("ab") as log:
             # A session of its own keeps Ctrl-C from reaching it: the pool stops it, once, in order.

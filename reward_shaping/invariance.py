@@ -6,9 +6,9 @@ value iteration with and without it, and holds the two sets of optimal policies 
 Example:
     >>> from cairngym.reward_shaping.potential import PotentialShaper
     >>> world, task = dead_end_world()
-    >>> bool(check_policy_invariance(PotentialShaper(gamma=0.99, offset="zero"), world, task, gamma=0.99))
+    >>> bool(check_policy_invariance(PotentialShaper(gamma=0.99, scale=1.0), world, task, gamma=0.99))
     True
-    >>> naive = PotentialShaper(gamma=0.99, offset="zero", terminal="keep")
+    >>> naive = PotentialShaper(gamma=0.99, scale=1.0, terminal="keep")
     >>> bool(check_policy_invariance(naive, world, task, gamma=0.99))
     False
 """

@@ -29,12 +29,14 @@ class PotentialShaper(Shaper):
 
         a step that succeeds seems to gain r - Phi(s),    a step that fails seems to gain 0 - Phi(s).
 
+    - `offset="zero"` (Phi >= 0): failure always loses, but so does success wherever Phi(s) > r. With `scale` about or
+      below the reward of success neither happens: the default, safe where episodes can be lost (lava, falls).
     - `offset="goal"` (Phi(goal) = 0, Phi <= 0): success always gains. So does failure, by up to `scale`, and standing
-      still earns (1 - gamma) |Phi|, until the values have been learned. The choice where nothing fails.
-    - `offset="zero"` (Phi >= 0): failure always loses, but so does success wherever Phi(s) > r. With `scale` below the
-      reward of success neither happens: the choice where episodes can be lost (lava, moving obstacles, falls).
+      still earns (1 - gamma) |Phi|, until the values have been learned. A choice where nothing fails.
     - `terminal="keep"`: Phi is kept at every end. With `offset="goal"` this is the task with a penalty for failing of
       1 - progress, times `scale`; with any other it pays for ending where Phi is high. Not policy-invariant.
+
+    A large `scale` is no gain as such: what the agent can't see of Phi is noise in its values.
 
     `docs/potential_shaping.md` derives this; `cairngym.reward_shaping.invariance` checks it on any small world.
 
@@ -42,7 +44,7 @@ class PotentialShaper(Shaper):
         gamma: the agent's discount, in (0, 1].
         potential: "progress", the task's own, in [0, 1] and one at success; or a function of the state giving float
             `(B,)`, also of transitions that are replayed.
-        offset: "goal" (-1), "zero" (0) or a number, added to the potential before it is scaled.
+        offset: "zero" (0), "goal" (-1) or a number, added to the potential before it is scaled.
         scale: positive factor of Phi; constant, since a changing one (such as a running std) would not telescope.
         terminal: "zero", or "keep" for the naive variant.
         requires: the state fields `potential` reads; default is what the task declares for its progress, and all
@@ -55,8 +57,8 @@ class PotentialShaper(Shaper):
         >>> import cairngym
         >>> env = cairngym.shape(cairngym.make("Chain-N10-v0"), "potential", gamma=0.99)
         >>> obs, info = env.reset(seed=0)
-        >>> round(float(env.step([1])[1]), 3)  # 0.99 x (1/9 - 1) - (0/9 - 1)
-        0.12
+        >>> round(float(env.step([1])[1]), 3)  # 0.99 x 0.5 x 1/9 - 0.5 x 0/9
+        0.055
     """
 
     def __init__(
@@ -64,8 +66,8 @@ class PotentialShaper(Shaper):
         *,
         gamma: float = 0.99,
         potential: Literal["progress"] | Potential = "progress",
-        offset: Literal["goal", "zero"] | float = "goal",
-        scale: float = 1.0,
+        offset: Literal["goal", "zero"] | float = "zero",
+        scale: float = 0.5,
         terminal: Literal["zero", "keep"] = "zero",
         requires: Sequence[str] | None = None,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import getdoc
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -14,22 +14,21 @@ import tyro
 class Bench:
     """Measure env steps a second of our worlds, side by side with others where they are installed.
 
-    What follows the name is handed to the benchmark; `cairn bench minigrid --help` explains it.
+    Options that follow the name are the benchmark's own; `cairn bench minigrid --help` explains them.
 
-    Example:
+    Examples:
       cairn bench minigrid
     """
 
-    what: Annotated[Literal["minigrid"], tyro.conf.Positional] = "minigrid"
-    """Which worlds."""
+    what: Annotated[str, tyro.conf.Positional] = "minigrid"
+    """Which benchmark."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the benchmark named first and hand it the other arguments."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    alone = not named and any(argument in ("-h", "--help") for argument in arguments)
-    tyro.cli(Bench, prog="cairn bench", description=getdoc(Bench), args=list(arguments if alone else arguments[:named]))
+    """Hand the arguments to the benchmark they name."""
+    if list(arguments) in (["-h"], ["--help"]):
+        tyro.cli(Bench, prog="cairn bench", description=getdoc(Bench), args=list(arguments))
 
     from cairngym.experiments.benchmark import main as benchmark
 
-    return benchmark(list(arguments[named:])) or 0
+    return benchmark(arguments) or 0

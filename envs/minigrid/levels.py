@@ -177,7 +177,7 @@ def load_bank(env_id: str, size: int = 4096, split: str = "train", patterns: str
     path = cache_path(env_id, SPLIT_SEEDS[split], size, patterns)
     if path.exists():
         try:
-            return read_file(path)
+            return whole(read_file(path), size)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
             warnings.warn(f"The level cache {path} is damaged ({error}); it is rebuilt.", stacklevel=2)
     bank = _generate_parallel(env_id, SPLIT_SEEDS[split], size, patterns)
@@ -220,6 +220,13 @@ def read_file(path: Path) -> LevelBank:
         bank = LevelBank(**arrays, missions=tuple(str(text) for text in file["missions"]))
     if len({len(array) for array in arrays.values()}) != 1:
         raise ValueError("its parts have different lengths")
+    return bank
+
+
+def whole(bank: LevelBank, size: int) -> LevelBank:
+    """Return `bank` if it holds `size` levels; `ValueError` if not."""
+    if len(bank) != size:
+        raise ValueError(f"it holds {len(bank)} levels instead of {size}")
     return bank
 
 

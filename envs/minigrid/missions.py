@@ -8,7 +8,7 @@ import numpy as np
 
 WORDS = tuple(
     (
-        "a and avoid ball blue box door doors end fetch find from get go goal green grey hallway in key lava locked "
+        "a and at avoid ball blue box door doors end fetch find from get go goal green grey hallway in key lava locked "
         "matching maze must near next object of open opening pick purple put reach red room rooms square that the "
         "then to traverse unlock up use with yellow you"
     ).split()

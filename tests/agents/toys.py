@@ -6,14 +6,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from cairngym.envs.core import Task, TensorEnv, World
+from cairngym.envs.core import StateField, Task, TensorEnv, World, where
 from cairngym.envs.random import Stream, integers, uniform
 
 
 class ToyWorld(World):
     """One number is drawn per step (or per episode) and shown; the action is kept for the task to judge."""
-
-    state_spec = {}
 
     def __init__(self, num_envs, action_space, draw, each_step=True):
         self.num_envs, self.device = num_envs, torch.device("cpu")
@@ -23,12 +21,14 @@ class ToyWorld(World):
         )
         self.asked, self.action = self.shown, torch.zeros_like(self.shown)
         self.age = torch.zeros(num_envs, dtype=torch.int64)
+        age = StateField(shape=(), unit="step", description="Steps taken.", dtype=torch.int64)
+        self.state_spec = {"age": age}
         self.life = None
 
     def begin(self, mask, episodes):
         self.life = episodes
-        self.shown = torch.where(mask, self.draw(episodes, 0), self.shown)
-        self.asked = torch.where(mask, self.shown, self.asked)
+        self.shown = where(mask, self.draw(episodes, 0), self.shown)
+        self.asked = where(mask, self.shown, self.asked)
         self.age = torch.where(mask, 0, self.age)
 
     def advance(self, action):

@@ -166,7 +166,7 @@ def test_the_display_follows_the_runs(tmp_path):
     (config,) = module.expand(replace(SMALL, variants={"sparse": VariantConfig()}, seeds=(0,)))
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     with module.ProgressDisplay([(config, place)], console, period=0.02) as display:
-        place.metrics.write_text('{"phase": "train", "step": 256, "success_rate": 0.5}\n')
+        place.metrics.write_text('{"phase": "train", "step": 128, "success_rate": 0.5}\n')
         time.sleep(0.3)
         display.say("a line")
         display.end(0)

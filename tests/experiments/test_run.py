@@ -22,6 +22,7 @@ from cairngym.experiments.config import (
     load_run,
     resolve,
 )
+from cairngym.experiments.launcher import train_job
 from cairngym.experiments.overlay import ConfigError, write_yaml
 from cairngym.experiments.run import make_env, run
 from cairngym.experiments.runfolder import DiskFullError, MixedRunsError, RunFolder
@@ -253,22 +254,9 @@ def test_weights_and_terms_reach_the_env():
 def start(folder: Path, config: RunConfig, **environment: str) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(folder / "config.yaml", resolve(config))
-    command = [
-        sys.executable,
-        "-m",
-        "cairngym",
-        "train",
-        "--config",
-        str(folder / "config.yaml"),
-        "--folder",
-        str(folder),
-    ]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"} | environment,
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    command = train_job("run", folder).command
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
 
 
 def wait_for(condition, seconds: float = 30.0) -> bool:

@@ -61,14 +61,14 @@ def test_the_potential_keeps_the_optimal_policies_of_random_worlds(seed, gamma, 
 
 def test_the_naive_variant_prefers_the_dead_end():
     world, task = dead_end_world()
-    naive = PotentialShaper(gamma=0.99, offset="zero", terminal="keep")
+    naive = PotentialShaper(gamma=0.99, scale=1.0, terminal="keep")
     report = check_policy_invariance(naive, world, task, gamma=0.99)
     assert not report
     assert report.states == (0,)
     assert report.regret == pytest.approx(1.0), "the whole task reward"
     assert report.missed == pytest.approx(2.97 - 1.0)
     assert report.failure_gain == pytest.approx(2.97)
-    assert check_policy_invariance(PotentialShaper(gamma=0.99, offset="zero"), world, task, gamma=0.99)
+    assert check_policy_invariance(PotentialShaper(gamma=0.99, scale=1.0), world, task, gamma=0.99)
 
 
 def test_the_naive_variant_is_caught_on_random_worlds_too():
@@ -83,7 +83,7 @@ def test_the_naive_variant_is_caught_on_random_worlds_too():
 
 def test_forgetting_the_potential_at_time_limits_is_caught():
     world, task = random_world(0)
-    report = check_policy_invariance(AtTheLimit(gamma=0.9, offset="zero"), world, task, gamma=0.9)
+    report = check_policy_invariance(AtTheLimit(gamma=0.9, scale=1.0), world, task, gamma=0.9)
     assert not report
     assert report.regret < 1e-3, "without limits it is right"
     assert report.truncation == pytest.approx(0.9 * float(task.potential[:-2].max()), abs=1e-5)
@@ -104,12 +104,13 @@ def test_keeping_the_potential_with_the_goal_offset_is_a_penalty_for_failing():
     world = TabularWorld(moves, torch.tensor([1.0, 0.0, 0.0, 0.0]), 1, "cpu")
     task = TabularTask(4, (3,), failures=(2,), potential=torch.tensor([0.0, 0.0, 0.0, 1.0]))
     gamma = 0.5  # gamble 0.5; sure way 0.5 x 0.4 / (1 - 0.3) = 0.286
-    assert check_policy_invariance(PotentialShaper(gamma=gamma), world, task, gamma)
-    penalised = check_policy_invariance(PotentialShaper(gamma=gamma, terminal="keep"), world, task, gamma)
+    options = {"gamma": gamma, "offset": "goal", "scale": 1.0}
+    free = check_policy_invariance(PotentialShaper(**options), world, task, gamma)
+    assert free
+    assert free.failure_gain == pytest.approx(1.0), "dying early pays -Phi"
+    penalised = check_policy_invariance(PotentialShaper(**options, terminal="keep"), world, task, gamma)
     assert not penalised
     assert penalised.failure_gain == pytest.approx(0.5), "what standing still pays"
-    free = check_policy_invariance(PotentialShaper(gamma=gamma), world, task, gamma)
-    assert free.failure_gain == pytest.approx(1.0), "dying early pays -Phi"
 
 
 @pytest.mark.parametrize(

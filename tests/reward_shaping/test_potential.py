@@ -39,7 +39,7 @@ def test_by_hand(offset, scale, flags, expected):
 
 
 def test_keep_is_the_naive_variant_and_says_so():
-    naive = PotentialShaper(gamma=0.9, potential=level, offset="zero", terminal="keep")
+    naive = PotentialShaper(gamma=0.9, potential=level, scale=1.0, terminal="keep")
     assert naive.shape(transition(0.25, 0.75, terminated=True)).tolist() == pytest.approx([0.9 * 0.75 - 0.25])
     assert not naive.policy_invariant
     assert PotentialShaper().policy_invariant
@@ -47,7 +47,7 @@ def test_keep_is_the_naive_variant_and_says_so():
 
 def test_a_time_limit_bootstraps_to_the_value_of_an_episode_that_goes_on():
     # V(s_T) = 10, Phi(s_T) = 4, Phi(s_0) = 1: the target must be gamma V - Phi(s_0), as if there were no limit.
-    shaper = PotentialShaper(gamma=0.99, potential=level, offset="zero")
+    shaper = PotentialShaper(gamma=0.99, potential=level, scale=1.0)
     target = shaper.shape(transition(1.0, 4.0, truncated=True)) + 0.99 * (10 - 4)
     assert target.tolist() == pytest.approx([8.9])
     assert (shaper.shape(transition(1.0, 4.0, terminated=True)) + 0.99 * 6).tolist() == pytest.approx([4.94])
@@ -83,7 +83,7 @@ def test_terms_telescope_along_every_episode(offset):
 
 
 def test_goal_offset_has_no_cliff_at_success():
-    env = shape(make("Chain-N10-v0"), "potential", gamma=1.0)
+    env = shape(make("Chain-N10-v0"), "potential", gamma=1.0, offset="goal", scale=1.0)
     env.reset(seed=0)
     terms = [float(env.step([1])[4]["reward_terms"]["potential"]) for _ in range(9)]
     assert terms == pytest.approx([1 / 9] * 9)
@@ -96,7 +96,7 @@ def test_it_reads_only_the_fields_the_task_declares():
     env.task.progress_fields = ("elsewhere",)
     with pytest.raises(ValueError, match="elsewhere"):
         shape(env, "potential")
-    own = shape(env, "potential", potential=lambda state: state["node"] / 9, requires=["node"], offset="zero", gamma=1)
+    own = shape(env, "potential", potential=lambda state: state["node"] / 9, requires=["node"], scale=1.0, gamma=1)
     own.reset(seed=0)
     assert float(own.step([1])[1]) == pytest.approx(1 / 9)
 

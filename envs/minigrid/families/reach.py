@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cairngym.envs.minigrid import WFC
 from cairngym.envs.minigrid.family import Family, Target
 
 
@@ -23,6 +24,6 @@ FAMILIES = (
     Family(references=("DoorKeyEnv",), generator=f"{GENERATORS}.door_key:make"),
     Family(references=("MultiRoomEnv",), generator=f"{GENERATORS}.multi_room:make"),
     Family(references=("LockedRoomEnv",), colors=True),
-    Family(references=("DistShiftEnv", "WFCEnv")),
+    Family(references=("DistShiftEnv", "WFCEnv", *(f"WFC{name}Env" for name in WFC))),
     Family(references=("PlaygroundEnv",), targets=no_targets, colors=True),
 )

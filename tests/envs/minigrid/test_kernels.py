@@ -159,7 +159,7 @@ def test_pack_round_trip():
     packed = {}
     for thing in every_object():
         cell = c.pack_object(thing)
-        assert 0 <= cell < 2**16
+        assert 0 <= cell < 2**31
         assert described(c.unpack_object(cell)) == described(thing)
         assert bool(cell & c.OPAQUE) == (thing is not None and not thing.see_behind())
         assert packed.setdefault(cell, described(thing)) == described(thing), "two objects share a code"

@@ -49,13 +49,18 @@ def prepare_success(env):
         return DONE if stand_before(env, env.target_pos) else None
     if kind == "RedBlueDoorEnv":
         env.red_door.is_open = True
-        return TOGGLE if stand_before(env, env.blue_door.cur_pos) else None
+        return TOGGLE if stand_before(env, place_of(env, env.blue_door)) else None
     if kind == "UnlockEnv":
         env.carrying = Key(env.door.color)
         return TOGGLE if stand_before(env, env.door.cur_pos) else None
     if hasattr(env, "obj"):
         return PICKUP if stand_before(env, env.obj.cur_pos) else None
     return FORWARD if stand_before(env, cells_of(env, "goal")[0]) else None
+
+
+def place_of(env, thing):
+    index = next(i for i, other in enumerate(env.grid.grid) if other is thing)
+    return index % env.width, index // env.width
 
 
 def stand_before_named(env, kind, color):
@@ -110,10 +115,10 @@ def prepare_failures(env):
         yield TOGGLE
         if sum(np.abs(np.array(env.agent_pos) - env.target_pos)) > 1:
             yield DONE
-    if kind == "RedBlueDoorEnv" and stand_before(env, env.blue_door.cur_pos):
+    if kind == "RedBlueDoorEnv" and stand_before(env, place_of(env, env.blue_door)):
         yield TOGGLE
         env.blue_door.is_open = True
-        if stand_before(env, env.red_door.cur_pos):
+        if stand_before(env, place_of(env, env.red_door)):
             yield TOGGLE
     if kind == "PutNearEnv":
         if stand_before(env, env.target_pos):
@@ -155,7 +160,7 @@ def test_failure(env_id):
 POKED = (
     "BlockedUnlockPickup-v0", "DoorKey-8x8-v0", "KeyCorridorS4R3-v0", "LockedRoom-v0", "MultiRoom-N4-S5-v1",
     "ObstructedMaze-1Dlhb-v0", "ObstructedMaze-2Dlh-v0", "ObstructedMaze-Full-v0", "ObstructedMaze-Full-v1",
-    "Playground-v0", "UnlockPickup-v0", "Memory-S9-v0", "PutNear-8x8-N3-v0", "GoToDoor-8x8-v0",
+    "Playground-v0", "UnlockPickup-v0", "MemoryS9-v0", "PutNear-8x8-N3-v0", "GoToDoor-8x8-v0",
 )  # fmt: skip
 
 

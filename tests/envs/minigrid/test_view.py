@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import Ball, Box, Door, Floor, Goal, Key, Lava, Wall
@@ -11,7 +11,7 @@ from upstream_twins import Twins, fresh_references
 from cairngym.envs.minigrid.cells import pack_object
 
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
-BATCH, EXAMPLES, STEPS = 90, 24, 12
+BATCH, EXAMPLES, STEPS = 90, 30, 12
 HOSTS = ("MiniGrid-Playground-v0", "MiniGrid-DoorKey-8x8-v0", "MiniGrid-Empty-8x8-v0", "MiniGrid-LockedRoom-v0")
 """19 x 19 and 8 x 8 with occlusion, 8 x 8 without, 19 x 19 with it."""
 
@@ -48,34 +48,41 @@ def scramble(env, rng, density, walls, fenced):
     env.carrying = draw_object(rng, rng.integers(1, 4)) if rng.random() < 0.6 else None
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    density=st.floats(0.0, 0.9),
-    walls=st.floats(0.0, 1.0),
-    host=st.sampled_from(HOSTS),
-    fenced=st.booleans(),
-)
-def test_random_grids(seed, density, walls, host, fenced):
+def compare(host, seed, density, walls, fenced):
+    """Compare the views of a batch of random grids, and random steps through the fenced ones."""
     references = fresh_references(host, BATCH)
     rng = np.random.default_rng(seed)
     for env in references:
         scramble(env, rng, density, walls, fenced)
     twins = Twins(host, references, mode="Disabled")  # compares the views of all
     for _ in range(STEPS if fenced else 0):  # upstream can't look beyond an open border
-        actions = rng.choice(7, BATCH, p=(0.1, 0.1, 0.3, 0.15, 0.15, 0.15, 0.05))
-        for i in np.flatnonzero(twins.over):
-            scramble(references[i], rng, density, walls, fenced)
         if twins.over.any():
-            twins.restart(np.flatnonzero(twins.over))
-        twins.step(actions)
-    if fenced:
-        assert all(env.step_count > 0 for env in references)
+            over = np.flatnonzero(twins.over)
+            for i in over:
+                scramble(references[i], rng, density, walls, fenced)
+            twins.restart(over)
+        twins.step(rng.choice(7, BATCH, p=(0.1, 0.1, 0.3, 0.15, 0.15, 0.15, 0.05)))
 
 
-def test_the_view_counts():
-    # At least two thousand different grids go through the property above.
-    assert BATCH * EXAMPLES >= 2000
+@pytest.mark.slow
+def test_random_grids():
+    compared = []
+
+    # A batch of ninety grids is slow to shrink: the batch that fails is reported as it was drawn.
+    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, phases=(Phase.generate,))
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        density=st.floats(0.0, 0.9),
+        walls=st.floats(0.0, 1.0),
+        host=st.sampled_from(HOSTS),
+        fenced=st.booleans(),
+    )
+    def views_are_equal(seed, density, walls, host, fenced):
+        compare(host, seed, density, walls, fenced)
+        compared.append(BATCH)
+
+    views_are_equal()
+    assert sum(compared) >= 2000
 
 
 @pytest.mark.parametrize("inside", [Goal(), Door("red"), Box("red", contains=Key("red"))])

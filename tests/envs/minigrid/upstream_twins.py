@@ -46,15 +46,17 @@ class Twins:
         references: upstream envs as they shall be copied.
         mode: the autoreset mode.
         bank_size: levels that new episodes are drawn from; level i is the one of seed i.
+        options: for `cairngym.make`.
     """
 
-    def __init__(self, env_id, references, mode="SameStep", bank_size=4):
+    def __init__(self, env_id, references, mode="SameStep", bank_size=4, **options):
         self.references, self.mode = references, mode
         self.env = cairngym.make(
-            env_id, num_envs=len(references), bank_size=bank_size, autoreset_mode=mode, threads=1, seed=3
+            env_id, num_envs=len(references), bank_size=bank_size, autoreset_mode=mode, threads=1, seed=3, **options
         )
         self.env.reset()
         self.over = np.zeros(len(references), dtype=bool)
+        self.last = (self.over, self.over)
         self.successes = self.ends = 0
         self.seen = [env.gen_obs() for env in references]
         self.compare_views(self.env.world.inject(references), "after inject")
