@@ -147,7 +147,7 @@ class ActorCritic(nn.Module):
         self.gru = nn.GRUCell(hidden[-1], memory) if memory else None
         width = memory or hidden[-1]
         # A nearly uniform first policy: its outputs start a hundred times smaller than the values do.
-        self.actor, self.critic = linear(width, num_outputs, 0.01), linear(width, num_values, 1.0)
+        self.actor, self.critic = linear(width, num_outputs, 0.01), linear(width, num_values, 0.01)
 
     def initial_memory(self, batch: int) -> torch.Tensor:
         """Zeros, `(B, memory)`."""

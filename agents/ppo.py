@@ -199,9 +199,10 @@ class PPO(Agent):
             group["lr"] = self.learning_rate
         episodic = (True, config.intrinsic_episodic)[: rollout.streams]
         rollout.estimate(self.discounts, config.lam, episodic)
+        advantage = rollout.total_advantage(normalize=config.normalize_advantage)
         statistics = []
         for _ in range(config.epochs):
-            for batch in rollout.minibatches(config.minibatch, self.generator, sequences=config.memory > 0):
+            for batch in rollout.minibatches(config.minibatch, advantage, self.generator, sequences=config.memory > 0):
                 loss, parts = self._loss(batch)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -217,8 +218,6 @@ class PPO(Agent):
         outputs, value = self.model.sequence(batch.inputs, batch.memory, batch.begins)
         log_prob, entropy = self.distribution.evaluate(outputs, batch.action)
         advantage = batch.advantage
-        if config.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         log_ratio = log_prob - batch.log_prob
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)

@@ -44,7 +44,7 @@ class PPOConfig:
     max_grad_norm: float = 0.5
     """Bound of the gradient's norm."""
     normalize_advantage: bool = True
-    """Whether the advantages of a minibatch are centred and scaled."""
+    """Whether the advantages of a rollout are centred and scaled."""
     intrinsic_gamma: float | None = None
     """Discount of intrinsic rewards, which then get a value head of their own; None treats them like any reward."""
     intrinsic_episodic: bool = False

@@ -112,10 +112,28 @@ class Rollout:
                 self.reward[..., k], self.value[:-1, :, k], next_value, terminated, done, gamma, lam
             )
 
-    def minibatches(self, size: int, generator: torch.Generator, *, sequences: bool) -> Iterator[Batch]:
-        """Shuffle the samples into minibatches of about `size`; with `sequences`, whole envs are kept together."""
+    def total_advantage(self, *, normalize: bool) -> torch.Tensor:
+        """Advantages of all streams together, `(T, N)`; with `normalize`, of mean 0 and standard deviation 1.
+
+        The scale is the whole rollout's. Where rewards are rare most minibatches hold none, and scaling each by itself
+        would blow up the noise in them.
+        """
+        advantage = self.advantage.sum(-1)
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8) if normalize else advantage
+
+    def minibatches(
+        self, size: int, advantage: torch.Tensor, generator: torch.Generator, *, sequences: bool
+    ) -> Iterator[Batch]:
+        """Shuffle the samples into minibatches.
+
+        Args:
+            size: of about how many samples.
+            advantage: `(T, N)`, see `total_advantage`.
+            generator: of the shuffling.
+            sequences: keep the steps of an env together and in order, for networks with a memory.
+        """
         total, device = self.steps * self.num_envs, self.reward.device
-        advantage, target = self.advantage.sum(-1), self.advantage + self.value[:-1]
+        target = self.advantage + self.value[:-1]
         if sequences:
             order = torch.randperm(self.num_envs, generator=generator, device=device)
             for envs in order.tensor_split(max(1, total // size)):

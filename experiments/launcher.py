@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -49,7 +49,7 @@ class Finished:
 class Launcher(Protocol):
     """Runs jobs somewhere."""
 
-    def launch(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+    def launch(self, jobs: Iterable[Job]) -> Generator[Finished, None, None]:
         """Run the jobs and yield each when it ends, in whatever order; closing the iterator stops what still runs."""
         ...
 
@@ -91,7 +91,7 @@ class LocalPool:
         self.patience = patience
         self._running: list[_Running] = []
 
-    def launch(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+    def launch(self, jobs: Iterable[Job]) -> Generator[Finished, None, None]:
         """Run the jobs in order, `workers` at a time; a job that fails is yielded like any other."""
         waiting = deque(jobs)
         try:

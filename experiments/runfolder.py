@@ -187,7 +187,8 @@ def changes(folder: Path, config: RunConfig) -> list[str]:
     if not recorded.exists():
         return []
     pair = (load_yaml(recorded), plain(config))
-    return differences(*({key: value for key, value in each.items() if key not in IGNORED} for each in pair))
+    old, new = ({key: value for key, value in each.items() if key not in IGNORED} for each in pair)
+    return differences(old, new)
 
 
 def mixed_runs(folder: Path, changed: list[str], others: int = 0) -> MixedRunsError:

@@ -78,7 +78,8 @@ class WandbSink:
         import wandb
 
         self._run = wandb.init(
-            project=config.sinks.project, mode=config.sinks.wandb, dir=str(folder), config=plain(config),
+            project=config.sinks.project, mode="online" if config.sinks.wandb == "online" else "offline",
+            dir=str(folder), config=plain(config),
             group=f"{config.experiment}/{config.task}", job_type=config.variant,
             name=f"{config.task} {config.variant} seed {config.seed}",
             id="-".join(str(config.folder).replace("/", "-").split()), resume="allow",

@@ -16,6 +16,8 @@ from cairngym.experiments.run import make_env, make_evaluation_env, make_run_age
 from cairngym.experiments.runfolder import RunFolder
 
 if TYPE_CHECKING:
+    import cv2
+
     from cairngym.agents.core import Agent
     from cairngym.envs.core import TensorEnv
 
@@ -113,7 +115,7 @@ class VideoFile:
     def __init__(self, path: Path, fps: int) -> None:
         self.path, self.fps, self.frames = path, fps, 0
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-        self._writer = None
+        self._writer: cv2.VideoWriter | None = None
 
     def write(self, frame: np.ndarray) -> None:
         """Add an RGB frame, uint8 `(height, width, 3)`."""

@@ -143,7 +143,7 @@ def _defaults(base: RunConfig, agent: AgentConfig, from_file: bool) -> Any:
     from cairngym.experiments.overlay import build
 
     chosen = _agent_class(agent.name)
-    settings = build(chosen, {**agent.options, "name": agent.name}, source=f"agent {agent.name!r}")
+    settings: Any = build(chosen, {**agent.options, "name": agent.name}, source=f"agent {agent.name!r}")
     cls = dataclasses.make_dataclass(
         "Train", [("agent", chosen, dataclasses.field(default=settings))],
         bases=(Train,), frozen=True, kw_only=True, namespace={"__doc__": Train.__doc__},
@@ -184,8 +184,8 @@ def parse_shaper(text: str) -> ShaperConfig:
         ConfigError: a weight that is no number, or an option without `=`.
 
     Example:
-        >>> parse_shaper("count:0.01,episodic=true").options
-        {'episodic': True}
+        >>> parse_shaper("count:0.01,mode=lifelong").options
+        {'mode': 'lifelong'}
     """
     from cairngym.experiments.config import ShaperConfig
     from cairngym.experiments.overlay import ConfigError, parse_overrides

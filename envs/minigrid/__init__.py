@@ -41,7 +41,7 @@ def ids() -> list[str]:
 
 def specs() -> list[EnvSpec]:
     """Every MiniGrid id; the WFC ids need pattern images that the wheel does not carry."""
-    maker = "cairngym.envs.minigrid.world:make_minigrid"
+    maker = "cairngym.envs.minigrid.make:make_minigrid"
     wfc = [f"MiniGrid-WFC-{name}-v0" for name in WFC]
     return [EnvSpec(id=env_id, maker=maker, family="minigrid") for env_id in ids()] + [
         EnvSpec(id=env_id, maker=maker, family="minigrid-wfc", reset_from_wheel=False) for env_id in wfc

@@ -13,9 +13,10 @@ from cairngym.envs.minigrid.grid_kernels import Grids
 from cairngym.envs.minigrid.random_kernels import Key
 
 NUM_VARIABLES = 8
-NEAR, CARRY, OPENED, UNLOCKED, CLEARED = range(1, 6)
+NEAR, CARRY, OPENED, UNLOCKED, CLEARED, BESIDE = range(1, 7)
 """Kinds of subgoal: be within `detail` steps of a cell; carry an object of that type and colour (`detail`); the door
-at the cell stands open; it is not locked; the cell holds no box."""
+at the cell stands open; it is not locked; the cell holds no box; an object of that type and colour lies on the cell
+or one of the eight squares around it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Target:
     cell: int
     """Index x + width * y."""
     detail: int = 0
-    """Radius of NEAR, packed type and colour of CARRY."""
+    """Radius of NEAR, packed type and colour of CARRY and BESIDE."""
 
 
 @wp.func

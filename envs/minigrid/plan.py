@@ -10,7 +10,7 @@ from __future__ import annotations
 import warp as wp
 
 from cairngym.envs.minigrid import cells as c
-from cairngym.envs.minigrid.family import CARRY, CLEARED, NEAR, OPENED, UNLOCKED
+from cairngym.envs.minigrid.family import BESIDE, CARRY, CLEARED, NEAR, OPENED, UNLOCKED
 from cairngym.envs.minigrid.grid_kernels import Grids, color_of, content_of, kind_of, state_of
 
 MAX_SUBGOALS = 8
@@ -203,6 +203,20 @@ def plan_levels(
 
 
 @wp.func
+def lies_beside(grids: Grids, e: int, cell: int, thing: int) -> int:
+    """Whether an object of that packed type and colour lies on `cell` or one of the eight squares around it."""
+    found = int(0)
+    for k in range(9):
+        x = cell % grids.width - 1 + k % 3
+        y = cell // grids.width - 1 + k // 3
+        inside = x >= 0 and y >= 0 and x < grids.width and y < grids.height
+        place = wp.where(inside, x + grids.width * y, cell)
+        if grids.cells[e, place] & c.KIND == thing:
+            found = 1
+    return found
+
+
+@wp.func
 def is_done(grids: Grids, e: int, kind: int, cell: int, detail: int, distance: int) -> int:
     """Whether a subgoal holds in the world as it is."""
     value = grids.cells[e, cell]
@@ -214,6 +228,8 @@ def is_done(grids: Grids, e: int, kind: int, cell: int, detail: int, distance: i
         return wp.where(grids.agent[e, 3] & c.KIND == detail, 1, 0)
     if kind == OPENED:
         return wp.where(is_door and state == c.OPEN, 1, 0)
+    if kind == BESIDE:
+        return lies_beside(grids, e, cell, detail)
     if kind == UNLOCKED:
         return wp.where(is_door and state != c.LOCKED, 1, 0)
     return wp.where(kind_of(value) == c.BOX, 0, 1)

@@ -28,7 +28,7 @@ def copy_into(env: Any, world: MiniGridWorld, index: int) -> None:
     env.agent_pos, env.agent_dir = np.array((x, y)), direction
     env.carrying = unpack_object(carried)
     env.step_count = int(world.episodes.length[index])
-    env.mission = world.bank.missions[int(world.current_mission[index])]
+    env.mission = world.store.bank.missions[int(world.store.current_mission[index])]
 
 
 def frame(env: Any, world: MiniGridWorld, index: int) -> np.ndarray:

@@ -71,7 +71,6 @@ class Ended:
 
     grids: Grids
     level: wp.array(dtype=wp.int32)
-    length: wp.array(dtype=wp.int64)
 
 
 @wp.struct
@@ -124,14 +123,13 @@ def clear_life(life: Life, e: int) -> None:
 
 
 @wp.func
-def keep_ended(grids: Grids, levels: Levels, life: Life, ended: Ended, e: int) -> None:
+def keep_ended(grids: Grids, levels: Levels, ended: Ended, e: int) -> None:
     """Copy world e aside before it is reset."""
     for i in range(grids.cells.shape[1]):
         ended.grids.cells[e, i] = grids.cells[e, i]
     for i in range(4):
         ended.grids.agent[e, i] = grids.agent[e, i]
     ended.level[e] = levels.current[e]
-    ended.length[e] = life.length[e]
 
 
 @wp.func
@@ -220,7 +218,7 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
         lengths[n * per_env + e] = life.length[e]
         if terminated + truncated > 0 and settings.mode == SAME_STEP:
             observe(grids, levels, settings, sight, e, images, integers, 1, 1)
-            keep_ended(grids, levels, life, ended, e)
+            keep_ended(grids, levels, ended, e)
             life.number[e] = life.number[e] + wp.int64(1)
             clear_life(life, e)
             begin(grids, levels, plans, e, key_of(life, e))
@@ -250,12 +248,14 @@ def begin_kernel(begin: Any) -> Any:
 
 @wp.kernel(enable_backward=False)
 def measure(
-    final: int, grids: Grids, levels: Levels, life: Life, ended: Ended, plans: Plans,
-    terminated: wp.array(dtype=wp.uint8), truncated: wp.array(dtype=wp.uint8), out: wp.array2d(dtype=wp.int64),
+    grids: Grids, levels: Levels, ended: Ended, plans: Plans, over: wp.array(dtype=wp.uint8),
+    skipped: wp.array(dtype=wp.uint8), out: wp.array2d(dtype=wp.int64),
 ) -> None:  # fmt: skip
-    """Measure stage, distance, remaining and planned steps of every world, or of the ended ones as they ended."""
+    """Measure stage, distance, remaining and planned steps; where `over`, of the world as its last episode ended."""
     e = wp.tid()
-    if final == 1 and int(terminated[e]) + int(truncated[e]) > 0:
+    if int(skipped[e]) == 1:
+        return
+    if int(over[e]) == 1:
         store(measure_plan(ended.grids, e, plans, ended.level[e]), e, out)
     else:
         store(measure_plan(grids, e, plans, levels.current[e]), e, out)
@@ -265,4 +265,4 @@ def measure(
 def store(values: wp.vec4i, e: int, out: wp.array2d(dtype=wp.int64)) -> None:
     """Write four integers."""
     for i in range(4):
-        out[e, i] = wp.int64(values[i])
+        out[i, e] = wp.int64(values[i])

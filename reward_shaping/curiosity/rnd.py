@@ -26,6 +26,9 @@ class RNDShaper(Shaper):
     Nothing is paid until there is something to compare with: the first `update` fits the observation statistics, and
     the divisor needs `warmup` steps after it. Between two updates the bonus is a fixed function of the observation.
 
+    Give the stream a value head of its own (PPO: `intrinsic_gamma=0.99`): in one head with the task's reward, reaching
+    the goal ends the bonuses, and the agent learns to stay away from it.
+
     Args:
         hidden: width of the hidden layers.
         outputs: how many random features are predicted.

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class InProcess:
     def __init__(self, fail: tuple[str, ...] = (), stop_after: int | None = None):
         self.fail, self.stop_after, self.launched = fail, stop_after, []
 
-    def launch(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+    def launch(self, jobs: Iterable[Job]) -> Generator[Finished, None, None]:
         for job in jobs:
             if len(self.launched) == self.stop_after:
                 raise KeyboardInterrupt

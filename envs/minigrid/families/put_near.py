@@ -7,7 +7,7 @@ from typing import Any
 import warp as wp
 
 from cairngym.envs.minigrid.cells import DROP, EMPTY_CELL, KIND, PICKUP, pack
-from cairngym.envs.minigrid.family import CARRY, NEAR, Family, Rule, Target, cell_index
+from cairngym.envs.minigrid.family import BESIDE, CARRY, Family, Rule, Target, cell_index
 from cairngym.envs.minigrid.grid_kernels import FAILURE, SUCCESS, Grids, step_x, step_y
 
 
@@ -35,15 +35,16 @@ def objects(env: Any) -> tuple[int, ...]:
     return kind, int(env.target_pos[0]), int(env.target_pos[1])
 
 
-def carry_then_near(env: Any) -> list[Target]:
-    """Carry the object, then come within two steps of the target."""
+def carry_then_put(env: Any) -> list[Target]:
+    """Carry the object, then have it lie beside the target."""
+    kind = objects(env)[0]
     return [
-        Target(kind=CARRY, cell=cell_index(env, env.move_pos), detail=objects(env)[0]),
-        Target(kind=NEAR, cell=cell_index(env, env.target_pos), detail=2),
+        Target(kind=CARRY, cell=cell_index(env, env.move_pos), detail=kind),
+        Target(kind=BESIDE, cell=cell_index(env, env.target_pos), detail=kind),
     ]
 
 
 FAMILIES = (
-    Family(references=("PutNearEnv",), rule=Rule(after=put_near), variables=objects, targets=carry_then_near,
+    Family(references=("PutNearEnv",), rule=Rule(after=put_near), variables=objects, targets=carry_then_put,
            colors=True),
 )  # fmt: skip

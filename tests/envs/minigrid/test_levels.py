@@ -308,5 +308,5 @@ def test_the_env_shows_its_levels_mission():
     env = cairngym.make(ID, num_envs=16, bank_size=SIZE, seed=4)
     obs, _ = env.reset()
     for i in range(16):
-        mission = env.world.bank.missions[int(env.world.bank.mission[env.world.current[i]])]
+        mission = env.world.store.bank.missions[int(env.world.store.current_mission[i])]
         assert missions.decode(obs["mission"][i].tolist()) == mission
