@@ -92,6 +92,9 @@ class DiagonalGaussian(Distribution):
     by tanh; log-probabilities are those of the sample before it, which leaves PPO's ratio exact in both cases.
     """
 
+    low: torch.Tensor
+    high: torch.Tensor
+
     def __init__(self, space: spaces.Box, squash: Literal["clip", "tanh"] = "clip", log_std: float = 0.0) -> None:
         super().__init__()
         low, high = (torch.as_tensor(bound, dtype=torch.float32).flatten() for bound in (space.low, space.high))

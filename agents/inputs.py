@@ -118,24 +118,18 @@ class InputEncoder:
 
     def __init__(self, space: spaces.Space, categories: Categories, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        boxes = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
-        for name, box in boxes.items():
-            if not isinstance(box, spaces.Box):
-                raise TypeError(
-                    f"Expected a Box or a flat Dict of boxes as observation space, got {box} at {name or 'the top'!r}. "
-                    "Flatten it with a wrapper first."
-                )
+        boxes = _boxes(space)
         codes = {name: channels for name, channels in categories.items() if name in boxes}
         for name, channels in codes.items():
-            _check_channels(name, boxes[name].shape, channels)
-        self.table = SymbolTable([(name, boxes[name].shape, codes[name]) for name in codes], self.device)
+            _check_channels(name, tuple(boxes[name].shape), channels)
+        self.table = SymbolTable([(name, tuple(boxes[name].shape), codes[name]) for name in codes], self.device)
         self.numbers = {
             name: box for name, box in boxes.items() if name not in codes and not np.array_equal(box.low, box.high)
         }
         self.num_symbols, self.num_sites = self.table.num_symbols, self.table.num_sites
-        self.num_features = sum(int(np.prod(box.shape)) for box in self.numbers.values())
+        self.num_features = sum(box.low.size for box in self.numbers.values())
         self.scaling = {name: _scaling(box, self.device) for name, box in self.numbers.items() if _is_scaled(box)}
-        flags = [np.full(int(np.prod(box.shape)), not _is_scaled(box)) for box in self.numbers.values()]
+        flags = [np.full(box.low.size, not _is_scaled(box)) for box in self.numbers.values()]
         self.normalized = torch.as_tensor(np.concatenate([np.zeros(0, dtype=bool), *flags]), device=self.device)
 
     def __call__(self, obs: Observation) -> Inputs:
@@ -161,6 +155,17 @@ def make_encoder(env: TensorEnv) -> InputEncoder:
     """The encoder for an env's observations, with the categories its task declares."""
     categories = getattr(getattr(env.unwrapped, "task", None), "categories", {})
     return InputEncoder(env.single_observation_space, categories, env.device)
+
+
+def _boxes(space: spaces.Space) -> dict[str, spaces.Box]:
+    entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    boxes = {name: entry for name, entry in entries.items() if isinstance(entry, spaces.Box)}
+    for name in entries.keys() - boxes.keys():
+        raise TypeError(
+            f"Expected a Box or a flat Dict of boxes as observation space, got {entries[name]} at "
+            f"{name or 'the top'!r}. Flatten it with a wrapper first."
+        )
+    return boxes
 
 
 def _check_channels(name: str, shape: tuple[int, ...], channels: tuple[tuple[int, ...], ...]) -> None:

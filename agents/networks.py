@@ -42,7 +42,7 @@ class _SymbolSum(torch.autograd.Function):
         return functional.embedding_bag(symbols.to(torch.int32), weight, mode="sum")
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, torch.Tensor, None]:
         (symbols,) = ctx.saved_tensors
         one_hot = ctx.scratch[: len(symbols)].zero_()
         one_hot.scatter_(1, symbols.to(torch.int64), 1.0)
@@ -75,17 +75,19 @@ class InputLayer(nn.Module):
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """`(B, width)`."""
-        out = self.bias
+        out: torch.Tensor = self.bias
         if self.symbol_weight is not None:
-            out = out + _SymbolSum.apply(inputs.symbols, self.symbol_weight, self._scratch(inputs.symbols))
+            out = out + _SymbolSum.apply(
+                inputs.symbols, self.symbol_weight, self._scratch(inputs.symbols, self.symbol_weight)
+            )
         if self.feature_weight is not None:
             out = out + inputs.features @ self.feature_weight
         return out if out.ndim == 2 else out.expand(len(inputs.features), -1)
 
-    def _scratch(self, symbols: torch.Tensor) -> torch.Tensor:
+    def _scratch(self, symbols: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         # Megabytes that every backward pass would else allocate, which costs more than the arithmetic on them.
         if torch.is_grad_enabled() and len(self._one_hot) < len(symbols):
-            self._one_hot = self.symbol_weight.new_empty(len(symbols), len(self.symbol_weight))
+            self._one_hot = torch.empty(len(symbols), len(weight), device=weight.device)
         return self._one_hot
 
 
@@ -146,7 +148,8 @@ class ActorCritic(nn.Module):
         self.value_trunk = None if shared or memory else Trunk(encoder, hidden, activation)
         self.gru = nn.GRUCell(hidden[-1], memory) if memory else None
         width = memory or hidden[-1]
-        # A nearly uniform first policy: its outputs start a hundred times smaller than the values do.
+        # A nearly uniform first policy, and first values near zero: where rewards are rare, random ones would be all
+        # that the first advantages tell, and the policy would follow them away from exploring.
         self.actor, self.critic = linear(width, num_outputs, 0.01), linear(width, num_values, 0.01)
 
     def initial_memory(self, batch: int) -> torch.Tensor:

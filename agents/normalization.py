@@ -17,6 +17,13 @@ class RunningNormalizer(nn.Module):
         clip: bound of the normalised features in standard deviations.
     """
 
+    selected: torch.Tensor
+    count: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, selected: torch.Tensor, clip: float = 10.0, epsilon: float = 1e-8) -> None:
         super().__init__()
         self.clip, self.epsilon = clip, epsilon
@@ -51,4 +58,4 @@ class RunningNormalizer(nn.Module):
         self.variance.copy_(spread / total)
         self.count.copy_(total)
         self.shift.copy_(self.mean)
-        self.scale.copy_((self.variance + self.epsilon).rsqrt())
+        self.scale.copy_(torch.rsqrt(self.variance + self.epsilon))

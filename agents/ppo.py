@@ -85,7 +85,7 @@ class PPO(Agent):
             check_autoreset(env)
             self.forget_env()
         self.env, callbacks = env, tuple(callbacks)
-        if self._inputs is None or len(self._inputs.symbols) != env.num_envs:
+        if len(self._inputs.symbols) != env.num_envs:
             self._begin(env)
         target = self.steps_done + steps
         while self.steps_done < target:
@@ -193,7 +193,7 @@ class PPO(Agent):
     def _update(self, rollout: Rollout) -> Metrics:
         config = self.config
         if config.schedule == "linear":
-            remaining = 1.0 - self.steps_done / config.schedule_steps  # type: ignore[operator]
+            remaining = 1.0 - self.steps_done / config.schedule_steps
             self.learning_rate = config.learning_rate * max(0.0, remaining)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -254,12 +254,7 @@ class PPO(Agent):
 
     def get_state(self) -> dict[str, Any]:
         """Copy everything but the env."""
-        carried = None
-        if self._inputs is not None:
-            carried = {
-                "symbols": self._inputs.symbols.clone(), "features": self._inputs.features.clone(),
-                "memory": self._memory.clone(), "begins": self._begins.clone(),
-            }  # fmt: skip
+        carried = {**self._inputs._asdict(), "memory": self._memory, "begins": self._begins}
         return {
             "model": {name: value.clone() for name, value in self.model.state_dict().items()},
             "distribution": {name: value.clone() for name, value in self.distribution.state_dict().items()},
@@ -267,7 +262,7 @@ class PPO(Agent):
             "generator": self.generator.get_state(),
             "steps_done": self.steps_done,
             "learning_rate": self.learning_rate,
-            "carried": carried,
+            "carried": {name: value.clone() for name, value in carried.items()},
         }
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
@@ -282,15 +277,13 @@ class PPO(Agent):
         self.optimizer.load_state_dict(snapshot["optimizer"])
         self.generator.set_state(snapshot["generator"].cpu())
         self.steps_done, self.learning_rate = snapshot["steps_done"], snapshot["learning_rate"]
-        self.forget_env()
-        if snapshot["carried"] is not None:
-            carried = {name: value.to(self.device, copy=True) for name, value in snapshot["carried"].items()}
-            self._inputs = Inputs(carried["symbols"], carried["features"])
-            self._memory, self._begins = carried["memory"], carried["begins"]
+        carried = {name: value.to(self.device, copy=True) for name, value in snapshot["carried"].items()}
+        self._inputs = Inputs(carried["symbols"], carried["features"])
+        self._memory, self._begins = carried["memory"], carried["begins"]
 
     def forget_env(self) -> None:
         """Begin new episodes at the next `learn`."""
-        self._inputs: Inputs | None = None
+        self._inputs = Inputs(*torch.zeros(2, 0, 0, device=self.device))
         self._memory = self.model.initial_memory(0)
         self._begins = torch.zeros(0, dtype=torch.bool, device=self.device)
 

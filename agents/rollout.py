@@ -61,6 +61,17 @@ class Batch(NamedTuple):
     begins: torch.Tensor
     """bool `(T, E)`, where an episode begins; `(0, 0)` for batches of single samples."""
 
+    def rows(self, index: torch.Tensor) -> Batch:
+        """The single samples at `index`, int64 `(K,)`."""
+        return self._replace(
+            inputs=self.inputs.rows(index),
+            action=self.action.index_select(0, index),
+            log_prob=self.log_prob.index_select(0, index),
+            value=self.value.index_select(0, index),
+            advantage=self.advantage.index_select(0, index),
+            target=self.target.index_select(0, index),
+        )
+
 
 class Rollout:
     """T steps of N envs, written in place step by step; V is the number of value streams.
@@ -147,8 +158,7 @@ class Rollout:
         )  # fmt: skip
         order = torch.randperm(total, generator=generator, device=device)
         for index in order.tensor_split(max(1, total // size)):
-            columns = (column.index_select(0, index) for column in flat[1:6])
-            yield Batch(flat.inputs.rows(index), *columns, flat.memory, flat.begins)
+            yield flat.rows(index)
 
     def _sequences(self, envs: torch.Tensor, advantage: torch.Tensor, target: torch.Tensor) -> Batch:
         def pick(column: torch.Tensor) -> torch.Tensor:

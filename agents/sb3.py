@@ -75,7 +75,7 @@ def train_sb3(
         AttributeError: no such algorithm.
     """
     model = make_sb3(algorithm, env, **options)
-    check_discounts(env, model.gamma)
+    check_discounts(env, vars(model)["gamma"])
     model.learn(steps, callback=_callback(lambda metrics: None, env, period))
     return model
 

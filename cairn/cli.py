@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "list": "what there is: envs, shapers, agents, variants",
+    "list": "what there is: envs, wrappers, shapers, agents, variants",
     "train": "train one agent on one task",
     "compare": "run tasks x variants x seeds and report which variant wins",
     "report": "rebuild the report of a comparison from its files",

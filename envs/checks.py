@@ -89,7 +89,9 @@ def check_action(action: Any, space: spaces.Space, num_envs: int, device: torch.
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool:
             raise TypeError(f"Expected integer actions for {space}, got {tensor.dtype}. Convert with actions.long().")
         if device.type == "cpu":
-            low, high = (int(v) for v in torch.aminmax(tensor))
+            # By numpy: torch would wake its threads for this, which then spin on the cores that step the worlds.
+            values = tensor.numpy()
+            low, high = int(values.min()), int(values.max())
             if low < space.start or high >= space.start + space.n:
                 raise ValueError(
                     f"Expected actions in [{space.start}, {space.start + space.n - 1}] for {space}, "

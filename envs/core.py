@@ -69,6 +69,8 @@ class Outcome:
     reward: torch.Tensor
     terminated: torch.Tensor
     truncated: torch.Tensor
+    done: torch.Tensor
+    """Terminated or truncated."""
     success: torch.Tensor
     final_obs: Observation
     final_state: State
@@ -163,14 +165,13 @@ class World(WorldSpec):
         if mode is AutoresetMode.DISABLED:
             terminated, truncated = terminated | episodes.terminated, truncated | episodes.truncated
         statistics = episodes.record(reward, success, terminated, truncated)
-        obs = final_obs
+        obs, done = final_obs, terminated | truncated
         if mode is AutoresetMode.SAME_STEP:
-            done = terminated | truncated
             episodes.next(done)
             self.begin(done, episodes)
             obs = where(done, task.observe(self.state), final_obs)
         return Outcome(
-            obs=obs, reward=reward, terminated=terminated, truncated=truncated, success=success,
+            obs=obs, reward=reward, terminated=terminated, truncated=truncated, done=done, success=success,
             final_obs=final_obs, final_state=state, episode=statistics,
         )  # fmt: skip
 
@@ -329,11 +330,10 @@ class TensorEnv(VectorEnv):
             raise RuntimeError("Call reset() before step().")
         action = check_action(actions, self.single_action_space, self.num_envs, self.device)
         out = self.world.transition(self.task, action, self.episodes, self.autoreset_mode)
-        done = out.terminated | out.truncated
         info = {
             "success": out.success, "is_success": out.success,
-            "final_obs": out.final_obs, "final_state": out.final_state, "_final_obs": done,
-            "episode": out.episode, "_episode": done,
+            "final_obs": out.final_obs, "final_state": out.final_state, "_final_obs": out.done,
+            "episode": out.episode, "_episode": out.done,
         }  # fmt: skip
         return out.obs, out.reward, out.terminated, out.truncated, info
 

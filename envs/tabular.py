@@ -128,4 +128,3 @@ def make_chain(
     start[0] = 1.0
     task = TabularTask(length, (length - 1,), horizon=4 * length, potential=nodes / (length - 1))
     return TensorEnv(TabularWorld(transitions, start, num_envs, device), task, seed=seed, **options)
-

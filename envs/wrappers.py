@@ -244,6 +244,17 @@ def list_wrappers() -> list[str]:
     return sorted(_wrappers)
 
 
+def get_wrapper(name: str) -> Callable[..., TensorWrapper]:
+    """The factory registered under `name`.
+
+    Raises:
+        UnknownNameError: naming the nearest valid names.
+    """
+    if name not in _wrappers:
+        raise unknown_name("wrapper", name, _wrappers)
+    return _wrappers[name]
+
+
 def make_wrapper(name: str, env: TensorEnv, **options: Any) -> TensorWrapper:
     """Wrap `env` in the wrapper registered under `name`, with its options.
 
@@ -256,9 +267,7 @@ def make_wrapper(name: str, env: TensorEnv, **options: Any) -> TensorWrapper:
         >>> make_wrapper("frame_stack", cairngym.make("Chain-N10-v0"), frames=2).single_observation_space.shape
         (20,)
     """
-    if name not in _wrappers:
-        raise unknown_name("wrapper", name, _wrappers)
-    factory = _wrappers[name]
+    factory = get_wrapper(name)
     check_options(
         f"The wrapper {name!r}", options, [key for key in inspect.signature(factory).parameters if key != "env"]
     )

@@ -12,10 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cairngym.experiments.config import Comparison, RunConfig, expand, resolve
+from cairngym.experiments.config import Comparison, RunConfig, expand
 from cairngym.experiments.launcher import Finished, Launcher, LocalPool, train_job
 from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.progress import ProgressDisplay
+from cairngym.experiments.resolve import resolve
 from cairngym.experiments.runfolder import RunFolder, changes, disk_full, mixed_runs, set_aside
 
 Runs = list[tuple[RunConfig, RunFolder]]

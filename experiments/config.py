@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cairngym.envs.checks import check_options, check_seed, unknown_name
+from cairngym.envs.checks import check_seed, unknown_name
 from cairngym.experiments.overlay import REST, ConfigError, build, load_yaml, merge, plain
 from cairngym.experiments.threshold import Threshold
 
@@ -39,6 +39,21 @@ class ShaperConfig:
     term: str | None = None
     """The term's name in the records; default is the shaper's."""
     options: Options = field(default_factory=dict, metadata=REST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperConfig:
+    """One wrapper around the env, which training and evaluation both meet."""
+
+    name: str
+    """One of `cairn list wrappers`."""
+    options: Options = field(default_factory=dict, metadata=REST)
+
+    @property
+    def text(self) -> str:
+        """The name, with the options in brackets."""
+        options = ", ".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}({options})" if options else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +99,7 @@ class SinkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One run: a task, an agent with its shapers, and a seed."""
+    """One run: a task, an agent with its wrappers and shapers, and a seed."""
 
     experiment: str = "adhoc"
     task: str
@@ -94,7 +109,10 @@ class RunConfig:
     """Env steps to train for, all copies of the env counted."""
     device: str = "cpu"
     agent: AgentConfig = AgentConfig()
+    wrappers: tuple[WrapperConfig, ...] = ()
+    """Around the env, the innermost first."""
     shapers: tuple[ShaperConfig, ...] = ()
+    """Around the wrappers."""
     env: Options = field(default_factory=dict)
     """Options of the env."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -133,8 +151,10 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantConfig:
-    """One way to learn: shapers, and what differs from the comparison's agent and env options."""
+    """One way to learn: wrappers, shapers, and what differs from the comparison's agent and env options."""
 
+    wrappers: tuple[WrapperConfig, ...] = ()
+    """Around the env in training and evaluation, the innermost first."""
     shapers: tuple[ShaperConfig, ...] = ()
     agent: Options = field(default_factory=dict)
     env: Options = field(default_factory=dict)
@@ -170,8 +190,8 @@ class Comparison:
         for what in ("tasks", "variants", "seeds"):
             if not getattr(self, what):
                 raise ConfigError(f"{what}: expected at least one")
-        _check_unique("tasks", [task.id for task in self.tasks])
-        _check_unique("seeds", list(self.seeds))
+        check_unique("tasks", [task.id for task in self.tasks])
+        check_unique("seeds", list(self.seeds))
         for seed in self.seeds:
             check_seed(seed)
         if self.baseline not in self.variants:
@@ -190,7 +210,8 @@ def _check_names(**names: str) -> None:
             raise ConfigError(f"{key}: expected letters, digits and _ . + - (it names a folder), got {name!r}")
 
 
-def _check_unique(key: str, values: list[Any]) -> None:
+def check_unique(key: str, values: list[Any]) -> None:
+    """Raise `ConfigError` when a value stands more than once."""
     twice = sorted({value for value in values if values.count(value) > 1})
     if twice:
         raise ConfigError(f"{key}: {', '.join(map(repr, twice))} stands more than once")
@@ -275,51 +296,10 @@ def expand(comparison: Comparison) -> list[RunConfig]:
             experiment=comparison.name, task=task.id, variant=name, seed=seed,
             steps=task.steps or comparison.steps, device=comparison.device,
             agent=build(AgentConfig, merge(plain(comparison.agent), variant.agent), source=f"variants.{name}.agent"),
-            shapers=variant.shapers, env=merge(merge(comparison.env, task.env), variant.env),
+            wrappers=variant.wrappers, shapers=variant.shapers, env=merge(merge(comparison.env, task.env), variant.env),
             evaluation=comparison.evaluation, checkpoint=comparison.checkpoint, sinks=comparison.sinks,
         )
         for seed in comparison.seeds
         for task in comparison.tasks
         for name, variant in comparison.variants.items()
     ]  # fmt: skip
-
-
-def resolve(config: RunConfig) -> RunConfig:
-    """Check names and options against the registries, and fill in the agent's and the shapers' defaults.
-
-    A shaper built for a discount gets the agent's where none is given. The run's seed is the agent's too.
-
-    Raises:
-        UnknownNameError: no such task, agent or shaper.
-        TypeError: an option that the shaper does not have.
-        ConfigError: an option that the agent does not have, or one of a wrong type.
-    """
-    from cairngym.agents.registry import agent_config_class
-    from cairngym.envs.registry import get_spec
-
-    get_spec(config.task)
-    if "seed" in config.agent.options:
-        raise ConfigError("agent.seed: the agent draws from the run's seed; give that instead.")
-    cls = agent_config_class(config.agent.name)
-    options = plain(build(cls, config.agent.options, source=f"agent {config.agent.name!r}"))
-    options.pop("seed", None)
-    shapers = tuple(_resolve_shaper(shaper, options, config.seed) for shaper in config.shapers)
-    _check_unique("shapers", [shaper.term or shaper.name for shaper in shapers])
-    return replace(config, agent=replace(config.agent, options=options), shapers=shapers)
-
-
-def _resolve_shaper(shaper: ShaperConfig, agent: Options, seed: int) -> ShaperConfig:
-    import inspect
-
-    from cairngym.reward_shaping.registry import get_shaper, make_shaper
-
-    factory = get_shaper(shaper.name)
-    parameters = inspect.signature(factory).parameters
-    check_options(f"The shaper {shaper.name!r}", shaper.options, parameters)
-    options = {n: p.default for n, p in parameters.items() if isinstance(p.default, bool | int | float | str)}
-    separate = getattr(factory, "stream", "task") == "intrinsic" and agent.get("intrinsic_gamma") is not None
-    ours = {"seed": seed, "gamma": agent.get("intrinsic_gamma" if separate else "gamma")}
-    options |= {name: value for name, value in ours.items() if name in parameters and value is not None}
-    options |= shaper.options
-    make_shaper(shaper.name, **options)  # refuses values out of range before any run starts
-    return replace(shaper, options=options)

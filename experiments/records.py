@@ -190,7 +190,7 @@ def read_run(folder: Path, planned: RunConfig) -> Run:
     notes += [str(note) for note in summary.get("notes") or ()]
     if not finished:
         notes += [str(said[key]) for said in (summary, failure) for key in ("error", "reason") if said.get(key)]
-        notes += [f"ended with exit code {failure['returncode']}, see its log.txt"] if "returncode" in failure else []
+        notes += [_ending(int(failure["returncode"]))] if "returncode" in failure else []
     return Run(
         folder=folder, task=planned.task, variant=planned.variant, seed=planned.seed,
         steps=int(config.get("steps") or planned.steps),
@@ -200,6 +200,10 @@ def read_run(folder: Path, planned: RunConfig) -> Run:
         wall_s=float(summary.get("wall_s") or max((line.get("wall_s") or 0.0 for line in lines), default=0.0)),
         final=_final(summary, summary_path) if finished else None, summary=summary, notes=tuple(notes),
     )  # fmt: skip
+
+
+def _ending(returncode: int) -> str:
+    return f"was killed by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:

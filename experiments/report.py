@@ -138,7 +138,9 @@ def _content(experiment: Experiment, cells: tables.Cells, pictures: list[Picture
         "runs": tables.run_table(experiment),
         "pictures": named,
         "term_pictures": [picture for name, picture in named.items() if name.startswith("terms_")],
-        "unfinished": [run for run in experiment.runs if run.status != "finished"],
+        "unfinished": [
+            (run, tables.file_link(experiment, run, "log.txt")) for run in experiment.runs if run.status != "finished"
+        ],
         "remarks": [run for run in experiment.runs if run.status == "finished" and run.notes],
         "missing": experiment.missing,
         "strangers": [tables.relative_link(experiment.folder, path) for path in experiment.strangers],
@@ -152,11 +154,12 @@ def _content(experiment: Experiment, cells: tables.Cells, pictures: list[Picture
 
 
 def _shapers(experiment: Experiment, variant: str) -> str:
-    """What a variant adds to the task's reward, in words."""
+    """What a variant adds to the task's reward, and what it changes, in words."""
     config = experiment.plan.variants[variant]
     terms = [f"{shaper.weight:g} * {shaper.term or shaper.name}" for shaper in config.shapers]
     changes = [f"{key}: {dict(options)}" for key, options in (("agent", config.agent), ("env", config.env)) if options]
-    return ", ".join(["task reward" + "".join(f" + {term}" for term in terms), *changes])
+    wrappers = [f"wrapped in {wrapper.text}" for wrapper in config.wrappers]
+    return ", ".join(["task reward" + "".join(f" + {term}" for term in terms), *wrappers, *changes])
 
 
 def _verdict(baseline: str, variant: str, improvement: Interval | None) -> tuple[str, str, str]:

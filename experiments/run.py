@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cairngym.experiments.config import RunConfig, resolve
+from cairngym.experiments.config import RunConfig
 from cairngym.experiments.launcher import PARENT
 from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.provenance import hardware, versions
+from cairngym.experiments.resolve import resolve
 from cairngym.experiments.runfolder import (
     CorruptCheckpointError,
     RunFolder,
@@ -65,23 +66,33 @@ def run(config: RunConfig, folder: Path, *, fresh: bool = False, tell: Tell = pr
 
 
 def make_env(config: RunConfig) -> TensorEnv:
-    """The env a run trains on, with its shapers around it."""
+    """The env a run trains on, in its wrappers and then its shapers."""
     from cairngym.envs.registry import make
     from cairngym.reward_shaping.registry import shape
 
     env = make(config.task, num_envs=config.num_envs, device=config.device, seed=config.seed, **config.env)
+    env = wrap(config, env)
     for shaper in config.shapers:
         env = shape(env, shaper.name, shaper.weight, term=shaper.term, **shaper.options)
     return env
 
 
 def make_evaluation_env(config: RunConfig, *, num_envs: int, seed: int | None = None) -> TensorEnv:
-    """The env a run is evaluated on: unshaped, with the evaluation's own seed and options."""
+    """The env a run is evaluated on: in its wrappers, unshaped, with the evaluation's own seed and options."""
     from cairngym.envs.registry import make
 
     options = {**config.env, **config.evaluation.env}
     seed = config.evaluation.seed if seed is None else seed
-    return make(config.task, num_envs=num_envs, device=config.device, seed=seed, **options)
+    return wrap(config, make(config.task, num_envs=num_envs, device=config.device, seed=seed, **options))
+
+
+def wrap(config: RunConfig, env: TensorEnv) -> TensorEnv:
+    """Put the config's wrappers around `env`, the first innermost."""
+    from cairngym.envs.wrappers import make_wrapper
+
+    for wrapper in config.wrappers:
+        env = make_wrapper(wrapper.name, env, **wrapper.options)
+    return env
 
 
 def make_run_agent(config: RunConfig, env: TensorEnv) -> Agent:

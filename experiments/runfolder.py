@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cairngym.experiments.config import RunConfig
-from cairngym.experiments.overlay import differences, load_yaml, plain, write_text
+from cairngym.experiments.overlay import differences, load_yaml, merge, plain, write_text
 
 IGNORED = ("command", "checkpoint", "sinks")
 """Keys of a run's config that do not bear on its results."""
@@ -182,11 +182,15 @@ class RunFolder:
 
 
 def changes(folder: Path, config: RunConfig) -> list[str]:
-    """Where the config recorded in `folder` differs from `config` in what bears on the results; `key: old -> new`."""
+    """Where the config recorded in `folder` differs from `config` in what bears on the results; `key: old -> new`.
+
+    A key that the record does not have, being older than the key, had the default.
+    """
     recorded = folder / "config.yaml"
     if not recorded.exists():
         return []
-    pair = (load_yaml(recorded), plain(config))
+    defaults = plain(RunConfig(task=config.task))
+    pair = (merge(defaults, load_yaml(recorded)), plain(config))
     old, new = ({key: value for key, value in each.items() if key not in IGNORED} for each in pair)
     return differences(old, new)
 

@@ -147,7 +147,7 @@ def _improvement_entry(cell: Cell) -> Entry:
 def run_table(experiment: Experiment) -> Table:
     """One row per run folder, with links relative to the experiment folder."""
     return Table(
-        header=("task", "variant", "run", "status", "steps", "training", "sampled", "greedy", "files"),
+        header=("task", "variant", "run", "status", "steps", "training", "sampled", "greedy", "metrics", "log"),
         rows=tuple(_run_row(experiment, run) for run in experiment.runs),
         labels=4,
     )
@@ -164,8 +164,20 @@ def _run_row(experiment: Experiment, run: Run) -> tuple[Entry, ...]:
         Entry(seconds_text(run.wall_s)),
         Entry(f"{final.success:.3f}" if final else "-"),
         Entry(f"{final.success_greedy:.3f}" if final else "-"),
-        Entry("metrics", link=relative_link(experiment.folder, run.folder / "metrics.jsonl")),
+        _file(experiment, run, "metrics.jsonl"),
+        _file(experiment, run, "log.txt"),
     )
+
+
+def _file(experiment: Experiment, run: Run, name: str) -> Entry:
+    link = file_link(experiment, run, name)
+    return Entry(name if link else "-", link=link)
+
+
+def file_link(experiment: Experiment, run: Run, name: str) -> str:
+    """A link from the experiment folder to a run's file; empty where the run has none of that name."""
+    path = run.folder / name
+    return relative_link(experiment.folder, path) if path.is_file() else ""
 
 
 def relative_link(folder: Path, path: Path) -> str:

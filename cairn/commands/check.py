@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _made_otherwise(comparison: Comparison, root: Path) -> list[str]:
     """Runs that were made with other settings than the config's, whose results therefore say nothing about it."""
-    from cairngym.experiments.config import expand, resolve
+    from cairngym.experiments.config import expand
+    from cairngym.experiments.resolve import resolve
     from cairngym.experiments.runfolder import changes
 
     pairs = [(config.folder, changes(root / config.folder, resolve(config))) for config in expand(comparison)]

@@ -1,4 +1,4 @@
-"""`cairn list`: what there is to make, shape, learn with and compare."""
+"""`cairn list`: what there is to make, wrap, shape, learn with and compare."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class List:
       cairn list envs
     """
 
-    what: Annotated[Literal["all", "envs", "shapers", "agents", "variants"], tyro.conf.Positional] = "all"
+    what: Annotated[Literal["all", "envs", "wrappers", "shapers", "agents", "variants"], tyro.conf.Positional] = "all"
     """Which kind; `variants` are those of the packaged comparisons."""
 
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print the names."""
     asked = tyro.cli(List, prog="cairn list", description=getdoc(List), args=list(arguments)).what
     kinds: dict[str, Callable[[], list[str]]] = {
-        "envs": _envs, "shapers": _shapers, "agents": _agents, "variants": _variants,
+        "envs": _envs, "wrappers": _wrappers, "shapers": _shapers, "agents": _agents, "variants": _variants,
     }  # fmt: skip
     if asked != "all":
         print("\n".join(kinds[asked]()))
@@ -42,6 +42,12 @@ def _envs() -> list[str]:
     from cairngym.envs.registry import list_envs
 
     return list_envs()
+
+
+def _wrappers() -> list[str]:
+    from cairngym.envs.wrappers import list_wrappers
+
+    return list_wrappers()
 
 
 def _shapers() -> list[str]:
@@ -63,5 +69,6 @@ def _variants() -> list[str]:
     for name, path in packaged("compare").items():
         for variant, config in load_comparison(path).variants.items():
             terms = [f"{shaper.weight:g} x {shaper.term or shaper.name}" for shaper in config.shapers]
-            lines.append(f"{name}/{variant}: {' + '.join(['task reward', *terms])}")
+            wrappers = [f", wrapped in {wrapper.text}" for wrapper in config.wrappers]
+            lines.append(f"{name}/{variant}: {' + '.join(['task reward', *terms])}{''.join(wrappers)}")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from cairngym.experiments.config import AgentConfig, RunConfig, ShaperConfig
+    from cairngym.experiments.config import AgentConfig, RunConfig, ShaperConfig, WrapperConfig
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -26,11 +27,15 @@ class Train:
     Examples:
       cairn train --task MiniGrid-DoorKey-8x8-v0 --steps 2e6
       cairn train --task MiniGrid-DoorKey-8x8-v0 --shaper potential --shaper count:0.01
+      cairn train --task MiniGrid-MemoryS7-v0 --wrapper frame_stack:frames=4
       cairn train --config runs/adhoc/…/config.yaml --seed 1 --agent.learning-rate 3e-4
     """
 
     task: str = ""
     """Which task: one of `cairn list envs`."""
+    wrapper: Repeated = ()
+    """name[:option=value,…]: one of `cairn list wrappers`, around the env in training and evaluation; may be given
+    often, the innermost first. Replaces the config's."""
     shaper: Repeated = ()
     """name[:weight][,option=value]: one of `cairn list shapers`; may be given often. Replaces the config's."""
     steps: float = 2e6
@@ -52,7 +57,7 @@ class Train:
     experiment: str = "adhoc"
     """The folder under --runs that the run is put into."""
     variant: str | None = None
-    """The run's name; default is made of its shapers."""
+    """The run's name; default is made of its wrappers and shapers."""
     runs: Path = Path("runs")
     """The folder of all experiments."""
     folder: Path | None = None
@@ -160,11 +165,13 @@ def _run_config(options: Train, agent: dict[str, Any], base: RunConfig, command:
     from cairngym.experiments.config import RunConfig
     from cairngym.experiments.overlay import build, merge, parse_overrides, plain
 
+    wrappers = tuple(parse_wrapper(text) for text in options.wrapper) or base.wrappers
     shapers = tuple(parse_shaper(text) for text in options.shaper) or base.shapers
+    names = [*(wrapper.name for wrapper in wrappers), *(shaper.term or shaper.name for shaper in shapers)]
     over = {
         "experiment": options.experiment, "task": options.task, "seed": options.seed, "steps": options.steps,
         "device": options.device, "command": command,
-        "variant": options.variant or "+".join(s.term or s.name for s in shapers) or "sparse",
+        "variant": options.variant or "+".join(names) or "sparse",
         "env": parse_overrides(options.env),
         "evaluation": {
             "every": options.eval_every, "episodes": options.eval_episodes, "env": parse_overrides(options.eval_env),
@@ -173,8 +180,34 @@ def _run_config(options: Train, agent: dict[str, Any], base: RunConfig, command:
         "sinks": {"wandb": options.wandb, "tensorboard": options.tensorboard},
     }  # fmt: skip
     data = merge(plain(base), over)
-    data |= {"shapers": plain(shapers), "agent": {key: value for key, value in agent.items() if key != "seed"}}
+    data |= {"wrappers": plain(wrappers), "shapers": plain(shapers)}
+    data |= {"agent": {key: value for key, value in agent.items() if key != "seed"}}
     return build(RunConfig, data, source="command line")
+
+
+def parse_wrapper(text: str) -> WrapperConfig:
+    """Read `name[:option=value,…]`; a comma inside brackets belongs to the value.
+
+    Raises:
+        ConfigError: an option without `=`.
+
+    Example:
+        >>> parse_wrapper("frame_stack:frames=3,keys=[image, carrying]").options
+        {'frames': 3, 'keys': ['image', 'carrying']}
+    """
+    from cairngym.experiments.config import WrapperConfig
+    from cairngym.experiments.overlay import ConfigError, parse_overrides
+
+    name, colon, rest = text.partition(":")
+    options = _split(rest) if colon else []
+    if not all("=" in option for option in options):
+        raise ConfigError(f"Expected name[:option=value,…], e.g. frame_stack:frames=4, got {text!r}.")
+    return WrapperConfig(name=name.strip(), options=parse_overrides(options))
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas outside square brackets."""
+    return re.split(r",(?![^\[]*\])", text)
 
 
 def parse_shaper(text: str) -> ShaperConfig:
@@ -190,7 +223,7 @@ def parse_shaper(text: str) -> ShaperConfig:
     from cairngym.experiments.config import ShaperConfig
     from cairngym.experiments.overlay import ConfigError, parse_overrides
 
-    head, *options = text.split(",")
+    head, *options = _split(text)
     name, colon, weight = head.partition(":")
     try:
         number = float(weight) if colon else 1.0

@@ -163,12 +163,12 @@ class ForeignWorld(WorldSpec):
             terminated, truncated = terminated | episodes.terminated, truncated | episodes.truncated
         statistics = episodes.record(reward, success, terminated, truncated)
         final_obs, final_state = self._obs, self._state
+        done = terminated | truncated
         if mode is AutoresetMode.SAME_STEP:
-            done = terminated | truncated
             episodes.next(done)
             self._begin(done, episodes)
         return Outcome(
-            obs=self._obs, reward=reward, terminated=terminated, truncated=truncated, success=success,
+            obs=self._obs, reward=reward, terminated=terminated, truncated=truncated, done=done, success=success,
             final_obs=final_obs, final_state=final_state, episode=statistics,
         )  # fmt: skip
 

@@ -17,6 +17,8 @@ from cairngym.envs.minigrid.world import MiniGridWorld
 SAMPLE = 64
 """Levels of the bank that a generated env is made with, for the kinds of objects it holds."""
 
+OPTIONS = ("autoreset_mode", "levels", "bank_size", "split", "patterns", "threads", "copy")
+
 
 def make_minigrid(
     env_id: str,
@@ -51,7 +53,7 @@ def make_minigrid(
         ValueError: an option out of range, or procedural levels of a family without a generator.
         FileNotFoundError: a WFC id without its pattern image.
     """
-    check_options(env_id, options, ("autoreset_mode",))
+    check_options(env_id, options, OPTIONS)
     upstream = make_reference(env_id, patterns)
     family = get_family(type(upstream).__name__)
     generator = _generator(env_id, family, upstream, levels)

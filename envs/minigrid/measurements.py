@@ -52,7 +52,7 @@ class Moment:
         """Worlds whose episode ended with the step and was followed by a reset, bool `(N,)`."""
         if self.ended is None:
             return self._nobody()
-        return (self.ended.terminated | self.ended.truncated) & (self.world.episodes.length == 0)
+        return self.ended.done & (self.world.episodes.length == 0)
 
     def _nobody(self) -> torch.Tensor:
         return torch.zeros(self.world.num_envs, dtype=torch.bool, device=self.world.device)

@@ -20,6 +20,7 @@ class Outputs:
     returns: torch.Tensor
     terminated: torch.Tensor
     truncated: torch.Tensor
+    done: torch.Tensor
     success: torch.Tensor
     succeeded: torch.Tensor
     pointers: tuple[int, int, int, int]
@@ -48,16 +49,16 @@ def allocate(num_envs: int, device: torch.device, words: int, mission: torch.Ten
     images = torch.empty((2, n, 7, 7, 3), dtype=torch.uint8, device=device)
     integers = torch.empty(n * (7 + 2 * words), dtype=torch.int64, device=device)
     floats = torch.empty((2, n), dtype=torch.float32, device=device)
-    flags = torch.empty((4, n), dtype=torch.bool, device=device)
+    flags = torch.empty((5, n), dtype=torch.bool, device=device)
     direction, carrying, missions, length = integers.split((2 * n, 4 * n, 2 * n * words, n))
     reward, returns = floats.unbind(0)
-    terminated, truncated, success, succeeded = flags.unbind(0)
+    terminated, truncated, success, succeeded, done = flags.unbind(0)
     return Outputs(
         image=images.unbind(0),
         direction=direction.view(2, n, 1).unbind(0),
         carrying=carrying.view(2, n, 2).unbind(0),
         mission=(mission, mission) if mission is not None else missions.view(2, n, words).unbind(0),
         length=length, reward=reward, returns=returns,
-        terminated=terminated, truncated=truncated, success=success, succeeded=succeeded,
+        terminated=terminated, truncated=truncated, done=done, success=success, succeeded=succeeded,
         pointers=(images.data_ptr(), integers.data_ptr(), floats.data_ptr(), flags.data_ptr()),
     )  # fmt: skip

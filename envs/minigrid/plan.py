@@ -217,21 +217,23 @@ def lies_beside(grids: Grids, e: int, cell: int, thing: int) -> int:
 
 
 @wp.func
-def is_done(grids: Grids, e: int, kind: int, cell: int, detail: int, distance: int) -> int:
-    """Whether a subgoal holds in the world as it is."""
-    value = grids.cells[e, cell]
-    is_door = kind_of(value) == c.DOOR
-    state = state_of(value)
+def is_done(grids: Grids, e: int, plans: Plans, row: int, s: int, place: int) -> int:
+    """Whether subgoal s holds in the world as it is, the agent being at `place`."""
+    kind = plans.subgoals[row, s, 0]
+    cell = plans.subgoals[row, s, 1]
+    detail = plans.subgoals[row, s, 2]
     if kind == NEAR:
-        return wp.where(distance <= detail, 1, 0)
+        return wp.where(int(plans.distance[row, s, place]) <= detail, 1, 0)
     if kind == CARRY:
         return wp.where(grids.agent[e, 3] & c.KIND == detail, 1, 0)
-    if kind == OPENED:
-        return wp.where(is_door and state == c.OPEN, 1, 0)
     if kind == BESIDE:
         return lies_beside(grids, e, cell, detail)
+    value = grids.cells[e, cell]
+    is_door = kind_of(value) == c.DOOR
+    if kind == OPENED:
+        return wp.where(is_door and state_of(value) == c.OPEN, 1, 0)
     if kind == UNLOCKED:
-        return wp.where(is_door and state != c.LOCKED, 1, 0)
+        return wp.where(is_door and state_of(value) != c.LOCKED, 1, 0)
     return wp.where(kind_of(value) == c.BOX, 0, 1)
 
 
@@ -240,19 +242,16 @@ def measure_plan(grids: Grids, e: int, plans: Plans, row: int) -> wp.vec4i:
     """Stage (subgoals behind the agent), distance to the next one, steps left in all, and steps of the whole plan."""
     count = plans.steps[row, plans.subgoals.shape[1]]
     place = grids.agent[e, 0] + grids.width * grids.agent[e, 1]
-    stage = int(0)
-    for s in range(count):
-        distance = int(plans.distance[row, s, place])
-        kind = plans.subgoals[row, s, 0]
-        if is_done(grids, e, kind, plans.subgoals[row, s, 1], plans.subgoals[row, s, 2], distance) == 1:
-            stage = s + 1
+    stage = int(count)
+    while stage > 0 and is_done(grids, e, plans, row, wp.max(stage - 1, 0), place) == 0:
+        stage = stage - 1
     total = int(0)
     left = int(0)
-    distance = int(0)
     for s in range(count):
         total = total + plans.steps[row, s]
-        if s == stage:
-            distance = wp.max(int(plans.distance[row, s, place]), 1)
         if s > stage:
             left = left + plans.steps[row, s]
+    distance = int(0)
+    if stage < count:
+        distance = wp.max(int(plans.distance[row, stage, place]), 1)
     return wp.vec4i(stage, distance, wp.min(left + distance, total), total)

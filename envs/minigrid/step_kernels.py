@@ -208,11 +208,12 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
         scalars = wp.array(ptr=floats, shape=(2 * n,), dtype=wp.float32)
         scalars[e] = reward
         scalars[n + e] = life.returns[e]
-        marks = wp.array(ptr=flags, shape=(4 * n,), dtype=wp.uint8)
+        marks = wp.array(ptr=flags, shape=(5 * n,), dtype=wp.uint8)
         marks[e] = wp.uint8(terminated)
         marks[n + e] = wp.uint8(truncated)
         marks[2 * n + e] = wp.uint8(success)
         marks[3 * n + e] = life.succeeded[e]
+        marks[4 * n + e] = wp.uint8(wp.max(terminated, truncated))
         per_env = 6 + 2 * levels.tokens.shape[1]
         lengths = wp.array(ptr=integers, shape=(n * (per_env + 1),), dtype=wp.int64)
         lengths[n * per_env + e] = life.length[e]

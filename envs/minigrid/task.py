@@ -26,7 +26,7 @@ class MiniGridTask(TaskSpec):
     """
 
     progress_fields = ("remaining", "planned")
-    count_fields = ("agent_pos", "carrying", "stage")
+    count_fields = ("agent_pos", "carrying")
 
     def __init__(self, family: Family, reference: Any, kinds: set[int]) -> None:
         self.family = family

@@ -209,7 +209,8 @@ class MiniGridWorld(WorldSpec):
         }  # fmt: skip
         return Outcome(
             obs=out.observation(0), reward=out.reward, terminated=out.terminated, truncated=out.truncated,
-            success=out.success, final_obs=out.observation(1), final_state=self._view(self._last), episode=statistics,
+            done=out.done, success=out.success, final_obs=out.observation(1), final_state=self._view(self._last),
+            episode=statistics,
         )  # fmt: skip
 
     def _run(self, launches: Sequence[wp.Launch]) -> None:
@@ -246,6 +247,12 @@ class MiniGridWorld(WorldSpec):
         if len(references) > self.num_envs:
             raise ValueError(f"Expected at most {self.num_envs} reference envs, got {len(references)}.")
         envs = [env.unwrapped for env in references]
+        for env in envs:
+            if type(env) is not type(self.upstream) or (env.width, env.height) != (self.width, self.height):
+                raise ValueError(
+                    f"Expected reference envs of {type(self.upstream).__name__} with {self.width} x {self.height} "
+                    f"cells, got one of {type(env).__name__} with {env.width} x {env.height}."
+                )
         others = self.get_state()
         rows = self.store.inject([read_level(env) for env in envs])
         self._launches = {}
@@ -257,6 +264,9 @@ class MiniGridWorld(WorldSpec):
             self.variables[i] = torch.from_numpy(bank.variables[row])
             self.store.current[i], self.store.current_mission[i] = self.store.plan_row(row), int(bank.mission[row])
             self.episodes.length[i] = env.step_count
+        life = self.episodes
+        for counter in (life.returns, life.succeeded, life.terminated, life.truncated):
+            counter[: len(envs)] = 0  # an injected world lives on even where the one it replaces had ended
         nobody = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         return self._begin_and_observe(nobody)
 

@@ -63,9 +63,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_other_networks_are_refused(saved):
     agent = PPO(identity(num_envs=8), PPOConfig(rollout_steps=4, hidden=(16,)))
-    with pytest.raises(
-        ValueError, match=r"Expected networks .* of shape \(4, 16\), got a checkpoint with \(4, 8\)"
-    ):
+    with pytest.raises(ValueError, match=r"Expected networks .* of shape \(4, 16\), got a checkpoint with \(4, 8\)"):
         agent.load(saved)
 
 

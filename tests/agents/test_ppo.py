@@ -158,6 +158,20 @@ def test_saved_and_continued_equals_uninterrupted(tmp_path, changes):
         assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
 
 
+def test_a_shaped_minigrid_run_resumes_bit_for_bit(tmp_path):
+    def env():
+        inner = cairngym.make("MiniGrid-Empty-5x5-v0", num_envs=16, seed=5, bank_size=8)
+        return cairngym.shape(cairngym.shape(inner, "potential", gamma=0.99), "rnd", weight=0.1)
+
+    straight, first, second = make(env()), make(env()), make(env())
+    straight.learn(straight.env, 1024)
+    first.learn(first.env, 512)
+    first.save(tmp_path / "agent.pt")
+    second.load(tmp_path / "agent.pt")
+    second.learn(second.env, 512)
+    assert torch.equal(parameters(straight), parameters(second))
+
+
 def test_two_calls_of_learn_equal_one():
     one, two = make(identity()), make(identity())
     one.learn(one.env, 4096)
@@ -286,7 +300,7 @@ def test_the_loss_agrees_with_one_written_with_distributions():
     store.estimate((0.99,), 0.95, (True,))
     for parameter in agent.parameters:
         parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    batch = next(store.minibatches(128, agent.generator, sequences=False))
+    batch = next(store.minibatches(128, store.total_advantage(normalize=False), agent.generator, sequences=False))
     logits, values = agent.model.sequence(batch.inputs, batch.memory, batch.begins)
     policy, value, target = torch.distributions.Categorical(logits=logits), values[:, 0], batch.target[:, 0]
     ratio = (policy.log_prob(batch.action) - batch.log_prob).exp()
@@ -301,7 +315,7 @@ def test_the_memory_is_emptied_where_episodes_begin():
     agent = make(recall(num_envs=6), memory=8, rollout_steps=7, stagger=False)
     agent._begin(agent.env)
     store, _ = agent._collect(agent.env)
-    batch = next(store.minibatches(42, agent.generator, sequences=True))
+    batch = next(store.minibatches(42, store.total_advantage(normalize=False), agent.generator, sequences=True))
     outputs, values = agent.model.sequence(batch.inputs, batch.memory, batch.begins)
     torch.testing.assert_close(agent.distribution.evaluate(outputs, batch.action)[0], batch.log_prob)
     torch.testing.assert_close(values, batch.value)

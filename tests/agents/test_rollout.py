@@ -55,10 +55,21 @@ def test_an_intrinsic_stream_goes_on_past_the_end_of_an_episode():
     assert store.advantage[0, 0].tolist() == [0.0, 1.0]
 
 
+def test_advantages_are_scaled_over_the_whole_rollout():
+    store = rollout(streams=2)
+    store.advantage.copy_(torch.randn(4, 6, 2, generator=torch.Generator().manual_seed(0)))
+    total = store.total_advantage(normalize=True)
+    assert abs(float(total.mean())) < 1e-6
+    assert abs(float(total.std()) - 1.0) < 1e-4
+    torch.testing.assert_close(store.total_advantage(normalize=False), store.advantage.sum(-1))
+
+
 def test_minibatches_hold_every_sample_once():
     store = rollout()
     store.log_prob.copy_(torch.arange(24.0).view(4, 6))
-    batches = list(store.minibatches(8, torch.Generator().manual_seed(0), sequences=False))
+    batches = list(
+        store.minibatches(8, store.total_advantage(normalize=False), torch.Generator().manual_seed(0), sequences=False)
+    )
     assert [len(batch.log_prob) for batch in batches] == [8, 8, 8]
     order = torch.cat([batch.log_prob for batch in batches])
     assert sorted(order.tolist()) == list(range(24))
@@ -71,7 +82,9 @@ def test_sequence_minibatches_keep_whole_envs_in_time_order():
     store.begins[:-1].copy_(torch.arange(24).view(4, 6) % 5 == 0)
     store.memory.copy_(torch.arange(6.0).unsqueeze(1).expand(6, 5))
     seen = []
-    for batch in store.minibatches(8, torch.Generator().manual_seed(0), sequences=True):
+    for batch in store.minibatches(
+        8, store.total_advantage(normalize=False), torch.Generator().manual_seed(0), sequences=True
+    ):
         envs = batch.memory[:, 0].long()
         seen += envs.tolist()
         np.testing.assert_array_equal(batch.log_prob.view(4, -1), store.log_prob[:, envs])

@@ -10,7 +10,7 @@ import pytest
 
 from cairngym.cli import COMMANDS, main
 from cairngym.commands.compare import Compare, load
-from cairngym.commands.train import parse, parse_shaper
+from cairngym.commands.train import parse, parse_shaper, parse_wrapper
 from cairngym.envs.tabular import TabularWorld
 from cairngym.experiments.config import load_run
 from cairngym.experiments.overlay import ConfigError
@@ -67,6 +67,9 @@ def test_python_dash_m_is_the_same_command():
         (["train", "--task", "Chain-N11-v0"], "Unknown env id 'Chain-N11-v0'. Did you mean 'Chain-N10-v0'?"),
         (["train", "--task", "Chain-N10-v0", "--shaper", "cuont"], "Unknown shaper 'cuont'. Did you mean 'count'?"),
         (["train", "--task", "Chain-N10-v0", "--shaper", "count:x"], "Expected name[:weight][,option=value]"),
+        (["train", "--task", "Chain-N10-v0", "--wrapper", "framestack"], "Did you mean 'frame_stack'?"),
+        (["train", "--task", "Chain-N10-v0", "--wrapper", "frame_stack:4"], "Expected name[:option=value,…]"),
+        (["train", "--task", "Chain-N10-v0", "--wrapper", "frame_stack:frame=4"], "Did you mean 'frames'?"),
         (["train", "--task", "Chain-N10-v0", "--agent.name", "poo"], "Unknown agent 'poo'. Did you mean 'ppo'?"),
         (["train", "--task", "Chain-N10-v0", "--seed", "-1"], "Expected a seed in [0, 2**63), got -1"),
         (["train", "--task", "Chain-N10-v0", "--env", "lenth=3"], "lenth"),
@@ -100,11 +103,13 @@ def test_list(capsys):
     assert "Chain-N10-v0" in capsys.readouterr().out.splitlines()
     assert main(["list", "shapers"]) == 0
     assert {"potential", "count", "rnd"} <= set(capsys.readouterr().out.splitlines())
+    assert main(["list", "wrappers"]) == 0
+    assert {"action_delay", "frame_stack", "sticky_actions"} <= set(capsys.readouterr().out.splitlines())
     assert main(["list", "variants"]) == 0
     assert "quickstart/count: task reward + 0.01 x count" in capsys.readouterr().out.splitlines()
     assert main(["list"]) == 0
     text = capsys.readouterr().out
-    assert all(f"{kind}:" in text for kind in ("envs", "shapers", "agents", "variants"))
+    assert all(f"{kind}:" in text for kind in ("envs", "wrappers", "shapers", "agents", "variants"))
     assert "  ppo" in text.splitlines()
 
 
@@ -114,8 +119,8 @@ def test_the_command_line_is_laid_over_the_config(tmp_path):
     assert first.shapers[1].weight == 0.01
     assert first.shapers[1].options == {"mode": "lifelong"}
     assert first.agent.options["num_envs"] == 8
-    from cairngym.experiments.config import resolve
     from cairngym.experiments.overlay import write_yaml
+    from cairngym.experiments.resolve import resolve
 
     write_yaml(tmp_path / "config.yaml", resolve(first))
     _, second = parse(["--config", str(tmp_path / "config.yaml"), "--agent.learning-rate", "3e-4", "--env", "length=5"])
@@ -138,6 +143,33 @@ def test_the_command_line_is_laid_over_the_config(tmp_path):
 def test_shapers_on_the_command_line(text, name, weight, options):
     shaper = parse_shaper(text)
     assert (shaper.name, shaper.weight, shaper.options) == (name, weight, options)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("frame_stack", {}),
+        ("frame_stack:frames=4", {"frames": 4}),
+        ("frame_stack:keys=[image, carrying],frames=2", {"keys": ["image", "carrying"], "frames": 2}),
+    ],
+)
+def test_wrappers_on_the_command_line(text, options):
+    wrapper = parse_wrapper(text)
+    assert (wrapper.name, wrapper.options) == ("frame_stack", options)
+
+
+def test_wrappers_keep_their_order_and_name_the_variant(tmp_path):
+    from cairngym.experiments.overlay import write_yaml
+
+    wrappers = ["--wrapper", "sticky_actions:probability=0.1", "--wrapper", "frame_stack:frames=2"]
+    _, config = parse([*TINY[1:], *wrappers, "--shaper", "count"])
+    assert config.variant == "sticky_actions+frame_stack+count"
+    assert [wrapper.text for wrapper in config.wrappers] == ["sticky_actions(probability=0.1)", "frame_stack(frames=2)"]
+    write_yaml(tmp_path / "config.yaml", config)
+    _, again = parse(["--config", str(tmp_path / "config.yaml")])
+    assert again.wrappers == config.wrappers
+    _, other = parse(["--config", str(tmp_path / "config.yaml"), "--wrapper", "action_delay"])
+    assert [wrapper.name for wrapper in other.wrappers] == ["action_delay"]
 
 
 def test_compare_overrides():
@@ -209,13 +241,16 @@ def test_watch_writes_a_video(trained, tmp_path, capsys, monkeypatch):
 def test_compare_report_and_check_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(
-        "name: mine\ntasks: [{id: Chain-N10-v0}]\nvariants: {sparse: {}, potential: {shapers: [{name: potential}]}}\n"
+        "name: mine\ntasks: [{id: Chain-N10-v0}]\nvariants: {sparse: {}, potential: {shapers: [{name: potential}]}, "
+        "stacked: {wrappers: [{name: frame_stack, frames: 2}]}}\n"
         "seeds: [0]\nsteps: 256\nagent: {num_envs: 8, rollout_steps: 16, minibatch: 64, hidden: [8]}\n"
         "evaluation: {every: 128, episodes: 8}\n"
         "thresholds: [{task: Chain-N10-v0, variant: sparse, metric: final_success, minimum: 0.0}]\n"
     )
     assert main(["compare", "mine.yaml"]) == 0
     assert "report.html" in capsys.readouterr().out
+    stacked = load_run(Path("runs/mine/Chain-N10-v0/stacked/seed_0/config.yaml"))
+    assert [wrapper.text for wrapper in stacked.wrappers] == ["frame_stack(frames=2)"]
     Path("runs/mine/report.html").unlink()
     assert main(["report", "runs/mine"]) == 0
     assert Path("runs/mine/report.html").exists()

@@ -7,7 +7,15 @@ import pytest
 
 from cairngym.envs.checks import UnknownNameError
 from cairngym.experiments import config as configs
-from cairngym.experiments.config import Comparison, RunConfig, ShaperConfig, expand, load_comparison, load_run
+from cairngym.experiments.config import (
+    Comparison,
+    RunConfig,
+    ShaperConfig,
+    WrapperConfig,
+    expand,
+    load_comparison,
+    load_run,
+)
 from cairngym.experiments.overlay import (
     ConfigError,
     build,
@@ -30,6 +38,7 @@ tasks:
 variants:
   sparse: {}
   count:
+    wrappers: [{name: sticky_actions}, {name: frame_stack, frames: 2}]
     shapers: [{name: count, weight: 1e-2, mode: lifelong}]
     agent: {gamma: 0.9}
     env: {length: 5}
@@ -62,6 +71,11 @@ def test_comparison_expands_to_every_run(tmp_path):
     assert run.agent.options == {"num_envs": 8, "gamma": 0.9}
     assert run.env == {"length": 5}
     assert run.shapers == (ShaperConfig(name="count", weight=0.01, options={"mode": "lifelong"}),)
+    assert run.wrappers == (
+        WrapperConfig(name="sticky_actions"),
+        WrapperConfig(name="frame_stack", options={"frames": 2}),
+    )
+    assert next(r for r in runs if r.variant == "sparse").wrappers == ()
     assert run.folder == Path("small/Chain-N10-v0/count/seed_4")
     assert {r.steps for r in runs if r.task == "Other-v0"} == {7}
 
@@ -90,6 +104,8 @@ def test_written_config_reads_back_equal(tmp_path):
         ("task: [x]", r"task: expected a word"),
         ("task: x\nshapers: count", r"shapers: expected a list, got 'count'"),
         ("task: x\nshapers: [{weight: 1}]", r"shapers\[0\]\.name: missing"),
+        ("task: x\nwrappers: frame_stack", r"wrappers: expected a list, got 'frame_stack'"),
+        ("task: x\nwrappers: [{frames: 4}]", r"wrappers\[0\]\.name: missing"),
         (
             "task: x\nsinks: {wandb: onlin}",
             r"sinks\.wandb: expected one of off, offline, online.*Did you mean 'online'",
@@ -130,6 +146,7 @@ def test_bad_run_configs_say_where_and_what(tmp_path, text, message):
             r"thresholds\[0\].*final_succ",
         ),
         ({"tasks": [{"id": "a", "step": 3}]}, r"tasks\[0\]\.step: unknown key\. Did you mean 'steps'"),
+        ({"variants": {"sparse": {"wraper": []}}}, r"variants\.sparse\.wraper: unknown key\. Did you mean 'wrappers'"),
         ({"variants": {"sparse": {"shaper": []}}}, r"variants\.sparse\.shaper: unknown key\. Did you mean 'shapers'"),
     ],
 )

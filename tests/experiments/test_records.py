@@ -64,7 +64,7 @@ def test_unfinished_failed_and_missing_runs_are_told_apart(synthetic):
     assert experiment.missing == ("Toy-A-v0 / count / seed 1",)
     assert experiment.runs[1].final is None
     assert len(experiment.runs[1].evaluations) == 21
-    assert experiment.runs[2].notes == ("ended with exit code 3, see its log.txt",)
+    assert experiment.runs[2].notes == ("ended with exit code 3",)
     assert [run.seed for run in experiment.select("Toy-A-v0", "sparse")] == [0]
     assert [run.seed for run in experiment.select("Toy-A-v0", "sparse", finished=False)] == [0, 1]
 

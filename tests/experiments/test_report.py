@@ -128,6 +128,45 @@ def test_unfinished_runs_are_listed_and_do_not_count(toy):
     assert (rnd["finished"], rnd["planned"]) == ("2", "3")
 
 
+@pytest.mark.parametrize(("code", "words"), [(3, "ended with exit code 3"), (-9, "was killed by signal 9")])
+def test_failed_runs_are_shown_with_their_log(toy, code, words):
+    folder = toy.run_folder(A, "rnd", 1)
+    (folder / "summary.json").unlink()
+    (folder / "failure.json").write_text(f'{{"returncode": {code}, "seconds": 1.0, "log": "elsewhere/log.txt"}}')
+    (folder / "log.txt").write_text("ValueError: out of luck")
+    paths = write_report(toy.folder)
+    link = f"{A}/rnd/seed_1/log.txt"
+    page, text = paths.html.read_text(), paths.markdown.read_text()
+    assert f'failed</span>: {A} / rnd / seed 1; {words}; <a href="{link}">log.txt</a>' in page
+    assert '<td class=" status failed">failed</td>' in page
+    assert link in _Page(page).links
+    assert f"- **failed**: {A} / rnd / seed 1; {words}; [log.txt]({link})" in text
+    statuses = {(row["variant"], row["seed"]): row["status"] for row in _rows(paths.results) if row["task"] == A}
+    assert statuses["rnd", "1"] == "failed"
+    assert list(statuses.values()).count("failed") == 1
+
+
+def test_a_run_that_failed_before_it_began_has_no_dead_links(synthetic):
+    toy = synthetic(tasks=(A,), variants=("sparse",), seeds=2)
+    toy.write_run(A, "sparse", 0)
+    folder = toy.run_folder(A, "sparse", 1)
+    folder.mkdir(parents=True)
+    (folder / "failure.json").write_text('{"returncode": 2, "seconds": 0.1}')
+    page = _Page(write_report(toy.folder).html.read_text())
+    targets = {link for link in page.links if not link.startswith("#")}
+    assert f"{A}/sparse/seed_1/" in targets
+    assert all((toy.folder / target).exists() for target in targets)
+
+
+def test_the_report_names_the_wrappers_of_a_variant(synthetic):
+    toy = synthetic(tasks=(A,), variants=("sparse", "count"))
+    plan = toy.folder / "comparison.yaml"
+    wrappers = "wrappers: [{name: frame_stack, frames: 2}, {name: action_delay}]"
+    plan.write_text(plan.read_text().replace("  count:\n", f"  count:\n    {wrappers}\n"))
+    text = write_report(toy.folder).markdown.read_text()
+    assert "| count | task reward + 0.1 * count, wrapped in frame_stack(frames=2), wrapped in action_delay |" in text
+
+
 def test_a_comparison_that_has_just_begun_has_a_report(synthetic):
     toy = synthetic(tasks=(A,))
     toy.write_run(A, "potential", 0, [0.0, 0.5], finished=False)

@@ -19,13 +19,14 @@ from cairngym.experiments.config import (
     EvaluationConfig,
     RunConfig,
     ShaperConfig,
+    WrapperConfig,
     load_run,
-    resolve,
 )
 from cairngym.experiments.launcher import train_job
-from cairngym.experiments.overlay import ConfigError, write_yaml
-from cairngym.experiments.run import make_env, run
-from cairngym.experiments.runfolder import DiskFullError, MixedRunsError, RunFolder
+from cairngym.experiments.overlay import ConfigError, load_yaml, write_yaml
+from cairngym.experiments.resolve import resolve
+from cairngym.experiments.run import make_env, make_evaluation_env, run
+from cairngym.experiments.runfolder import DiskFullError, MixedRunsError, RunFolder, changes
 
 TINY = RunConfig(
     task="Chain-N10-v0",
@@ -224,6 +225,21 @@ def test_how_often_it_saves_is_no_other_setting(whole):
         (replace(TINY, shapers=(ShaperConfig(name="count"),) * 2), ConfigError, "'count' stands more than once"),
         (replace(TINY, env={"lenth": 5}), TypeError, "lenth"),
         (
+            replace(TINY, wrappers=(WrapperConfig(name="framestack"),)),
+            UnknownNameError,
+            "Unknown wrapper 'framestack'. Did you mean 'frame_stack'",
+        ),
+        (
+            replace(TINY, wrappers=(WrapperConfig(name="frame_stack", options={"frame": 2}),)),
+            TypeError,
+            "Did you mean 'frames'",
+        ),
+        (
+            replace(TINY, wrappers=(WrapperConfig(name="frame_stack", options={"frames": 0}),)),
+            ValueError,
+            "frames >= 1",
+        ),
+        (
             replace(TINY, shapers=(ShaperConfig(name="potential", options={"gamma": 0.5}),)),
             ValueError,
             "discount",
@@ -249,6 +265,47 @@ def test_weights_and_terms_reach_the_env():
     config = replace(TINY, shapers=(ShaperConfig(name="count", weight=0.25, term="novelty"),))
     (term,) = make_env(resolve(config)).terms
     assert (term.name, term.weight) == ("novelty", 0.25)
+
+
+WRAPPED = replace(
+    TINY, wrappers=(WrapperConfig(name="frame_stack", options={"frames": 2}), WrapperConfig(name="sticky_actions"))
+)
+
+
+def layers(env) -> list[str]:
+    return [type(env).__name__, *(layers(env.env) if hasattr(env, "env") else [])]
+
+
+def test_wrappers_go_on_in_order_inside_the_shapers_and_around_the_evaluation_env_too():
+    config = resolve(WRAPPED)
+    assert config.wrappers[1].options == {"probability": 0.25}
+    assert resolve(config) == config
+    assert layers(make_env(config))[:3] == ["ShapedEnv", "StickyActions", "FrameStack"]
+    evaluation = make_evaluation_env(config, num_envs=3)
+    assert layers(evaluation)[:2] == ["StickyActions", "FrameStack"]
+    obs, _ = evaluation.reset(seed=0)
+    assert obs.shape == (3, 2 * make_evaluation_env(resolve(TINY), num_envs=3).reset(seed=0)[0].shape[1])
+
+
+def test_a_wrapped_run_resumes_bit_for_bit(tmp_path, monkeypatch):
+    from cairngym.experiments import run as module
+
+    run(WRAPPED, tmp_path / "whole", tell=quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Session", stop_at(640))
+        with pytest.raises(KeyboardInterrupt):
+            run(WRAPPED, tmp_path / "cut", tell=quiet)
+    assert run(WRAPPED, tmp_path / "cut", tell=quiet)["resumes"] == 1
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def test_a_record_older_than_a_key_of_the_config_is_no_other_setting(whole, tmp_path):
+    recorded = load_yaml(whole / "config.yaml")
+    assert recorded.pop("wrappers") == []
+    write_yaml(tmp_path / "config.yaml", recorded)
+    assert changes(tmp_path, resolve(TINY)) == []
+    (changed,) = changes(tmp_path, resolve(WRAPPED))
+    assert changed.startswith("wrappers: [] -> [{'name': 'frame_stack', 'frames': 2}")
 
 
 def start(folder: Path, config: RunConfig, **environment: str) -> subprocess.Popen:

@@ -307,6 +307,6 @@ def test_mission_tokens():
 def test_the_env_shows_its_levels_mission():
     env = cairngym.make(ID, num_envs=16, bank_size=SIZE, seed=4)
     obs, _ = env.reset()
+    bank, current = load_bank(ID, SIZE), env.get_state()["world"]["current"]
     for i in range(16):
-        mission = env.world.store.bank.missions[int(env.world.store.current_mission[i])]
-        assert missions.decode(obs["mission"][i].tolist()) == mission
+        assert missions.decode(obs["mission"][i].tolist()) == bank.missions[bank.mission[current[i]]]

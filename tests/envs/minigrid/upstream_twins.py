@@ -118,8 +118,9 @@ class Twins:
 
     def reseed(self, rows):
         """Put upstream envs into the levels that our worlds have drawn from the bank."""
+        current = self.env.get_state()["world"]["current"]
         for i in rows:
-            self.seen[i], _ = self.references[i].reset(seed=int(self.env.world.current[i]))
+            self.seen[i], _ = self.references[i].reset(seed=int(current[i]))
 
 
 def random_actions(references, rng):

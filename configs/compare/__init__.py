@@ -1,0 +1,1 @@
+"""The comparisons that `cairn compare` knows by name."""
