@@ -36,7 +36,8 @@ def python_blocks(text):
         heading, _, body = section.partition("\n")
         found = re.findall(r"^```python\n(.*?)^```$", body, flags=re.MULTILINE | re.DOTALL)
         assert len(found) <= 1, heading
-        blocks |= {heading: code for code in found}
+        if found:
+            blocks[heading] = found[0]
     return blocks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,11 @@ def longest(space: Any) -> tuple[int, bool]:
     chosen = [max(options, key=lambda text: len(text.split())) for options in placeholders]
     constant = all(len(options) == 1 for options in placeholders)
     return max(1, len(space.mission_func(*chosen).split())), constant
+
+
+def codes(space: Any) -> tuple[tuple[int, ...], ...]:
+    """The tokens that can stand at each word of a minigrid `MissionSpace`, over all its missions; one where none vary."""
+    length = longest(space)[0]
+    texts = [space.mission_func(*chosen) for chosen in itertools.product(*(space.ordered_placeholders or []))]
+    columns = zip(*(encode(text, length).tolist() for text in texts), strict=True)
+    return tuple(tuple(sorted(set(column))) for column in columns)

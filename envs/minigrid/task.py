@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from cairngym.envs.core import State, StateField, TaskSpec
 from cairngym.envs.minigrid import missions
-from cairngym.envs.minigrid.cells import AGENT, BALL, BOX, CLOSED, DOOR, EMPTY, GREY, KEY, LOCKED, OPEN, UNSEEN
+from cairngym.envs.minigrid.cells import AGENT, BALL, BOX, CLOSED, DOOR, EMPTY, GREY, KEY, LOCKED, UNSEEN
 from cairngym.envs.minigrid.family import Family
 
 
@@ -41,19 +41,19 @@ class MiniGridTask(TaskSpec):
                 "mission": spaces.Box(0, missions.VOCABULARY_SIZE - 1, (self.mission_length,), np.int64),
             }
         )
+        self._words = missions.codes(reference.observation_space["mission"])
         self.categories = self._categories(kinds)
 
     def _categories(self, kinds: set[int]) -> dict[str, tuple[tuple[int, ...], ...]]:
         seen = tuple(sorted(kinds | {UNSEEN, EMPTY}))
         carried = tuple(sorted({EMPTY} | kinds & {KEY, BALL, BOX}))
         colors = tuple(range(GREY + 1)) if self.family.colors else ()
-        states = (OPEN, CLOSED, LOCKED) if DOOR in kinds else ()
-        words = () if self.constant_mission else tuple(range(missions.VOCABULARY_SIZE))
+        states = (CLOSED, LOCKED) if DOOR in kinds else ()  # all that is no door is as open as an open one
         return {
             "image": (seen, colors, states),
             "direction": ((0, 1, 2, 3),),
             "carrying": (carried if len(carried) > 1 else (), colors),
-            "mission": (words,) * self.mission_length,
+            "mission": tuple(words if len(words) > 1 else () for words in self._words),
         }
 
     def progress(self, state: State) -> torch.Tensor:

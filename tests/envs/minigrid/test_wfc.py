@@ -6,6 +6,7 @@ from upstream_twins import Twins, random_actions
 
 import cairngym
 from cairngym.envs.minigrid import WFC
+from cairngym.envs.minigrid.families import get_family
 from cairngym.envs.minigrid.levels import cache_path, load_bank, make_reference
 
 IDS = [f"MiniGrid-WFC-{name}-v0" for name in WFC]
@@ -49,6 +50,13 @@ def test_a_folder_without_the_pattern(tmp_path):
 def test_other_ids_take_no_patterns(tmp_path):
     with pytest.raises(TypeError, match="only the MiniGrid-WFC-"):
         cairngym.make("MiniGrid-Empty-5x5-v0", patterns=str(tmp_path))
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_id_has_a_rule(env_id, patterns):
+    env = make_reference(env_id, patterns)
+    assert "WFCEnv" in get_family(type(env).__name__).references
+    assert env.action_space.n == 7
 
 
 @pytest.mark.parametrize("env_id", [MAZE, "MiniGrid-WFC-RoomsFabric-v0"])

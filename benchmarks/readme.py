@@ -1,0 +1,136 @@
+"""Write the tables of README.md from the recorded results, so that no figure is typed by hand.
+
+python benchmarks/readme.py          # rewrite the blocks between <!-- begin:NAME --> and <!-- end:NAME -->
+python benchmarks/readme.py --check  # exit with 1 if a block is out of date
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+NOT_MEASURED = "not measured yet"
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """A recorded result, None where there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def made_with(record: dict[str, Any]) -> str:
+    """One line on the machine and the versions."""
+    hardware, versions = record["hardware"], record["versions"]
+    shown = ", ".join(f"{name} {versions[name]}" for name in ("torch", "warp-lang", "minigrid") if name in versions)
+    place = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['usable_cores']} cores"
+    return f"\n{record['env']} on {place}; Python {versions['python']}, {shown}."
+
+
+def worlds() -> str:
+    """Steps per second of the worlds, CPU and GPU."""
+    rows = ["| worlds | envs | threads | M steps/s | x minigrid | x EnvPool |", "|---|---:|---:|---:|---:|---:|"]
+    cpu = load("minigrid_cpu")
+    if cpu:
+        results = cpu["results"]
+        base = next(r["steps_per_second"] for r in results if r["name"].startswith("minigrid "))
+        peers = [r["steps_per_second"] for r in results if r["name"].startswith("EnvPool")]
+        for r in results:
+            speed = r["steps_per_second"]
+            ratio = f"{speed / max(peers):.1f}" if peers else "not installed"
+            rows.append(
+                f"| {r['name']} | {r['envs']} | {r['threads']} | {speed / 1e6:.3f} | {speed / base:,.0f} | {ratio} |"
+            )
+    gpu = load("minigrid_gpu")
+    for r in gpu["results"] if gpu else []:
+        rows.append(f"| {r['name']}, GPU | {r['envs']} | | {r['steps_per_second'] / 1e6:.1f} | | |")
+    if not gpu:
+        rows.append(f"| cairngym, GPU | | | {NOT_MEASURED} | | |")
+    return "\n".join(rows) + ("\n" + made_with(cpu) if cpu else "")
+
+
+def learning() -> str:
+    """Wall time to 95 % success."""
+    record = load("time_to_success")
+    rows = ["| agent | seed | M steps | training seconds | held-out success |", "|---|---:|---:|---:|---:|"]
+    if record is None:
+        return "\n".join([*rows, f"| cairngym PPO | | {NOT_MEASURED} | | |"])
+    for run in record["runs"]:
+        mark = "" if run["reached"] else " (not reached)"
+        held_out = "" if run["held_out_success"] is None else f"{run['held_out_success']:.1%}"
+        seconds, steps = f"{run['seconds']:.1f}{mark}", f"{run['steps'] / 1e6:.2f}"
+        rows.append(f"| {run['name']} | {run['seed']} | {steps} | {seconds} | {held_out} |")
+    medians = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["median_seconds"].items())
+    return "\n".join(rows) + f"\n\nMedians: {medians}.{made_with(record)}"
+
+
+def comparison(name: str) -> str:
+    """Final success of every variant of a packaged comparison, from its summary."""
+    path = ROOT / "results" / name / "summary.csv"
+    if not path.exists():
+        return NOT_MEASURED
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return render(rows)
+
+
+def render(rows: list[dict[str, str]]) -> str:
+    """Tasks down, variants across: success of the sampled policy with its interval."""
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    cell = {(row["task"], row["variant"]): row for row in rows}
+    lines = ["| task | " + " | ".join(variants) + " |", "|---|" + "---:|" * len(variants)]
+    for task in tasks:
+        lines.append(f"| {task} | " + " | ".join(success(cell.get((task, v))) for v in variants) + " |")
+    return "\n".join(lines)
+
+
+def success(row: dict[str, str] | None) -> str:
+    """`97 % [95, 99]`; empty where nothing ran."""
+    if row is None or not row.get("final_success"):
+        return ""
+    middle, low, high = (100 * float(row[f"final_success{end}"]) for end in ("", "_low", "_high"))
+    return f"{middle:.0f} % [{low:.0f}, {high:.0f}]"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "worlds": worlds,
+    "learning": learning,
+    "quickstart": lambda: comparison("quickstart"),
+    "minigrid": lambda: comparison("minigrid"),
+    "potential_offsets": lambda: comparison("potential_offsets"),
+}
+FILES = ("README.md", "docs/potential_shaping.md")
+
+
+def fill(text: str) -> str:
+    """Replace every block by what the results say now."""
+    for name, block in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- begin:{name} -->\n).*?(<!-- end:{name} -->)", re.DOTALL)
+        text = pattern.sub(lambda match, block=block: f"{match[1]}{block()}\n{match[2]}", text)
+    return text
+
+
+def main(check: bool) -> int:
+    """Rewrite the files, or with `check` only say which are out of date."""
+    stale = []
+    for name in FILES:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        if fill(text) != text:
+            stale.append(name)
+            if not check:
+                path.write_text(fill(text), encoding="utf-8")
+    for name in stale:
+        print(f"{name}: {'out of date; run python benchmarks/readme.py' if check else 'rewritten'}")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("--check" in sys.argv[1:]))
