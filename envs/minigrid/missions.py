@@ -48,7 +48,7 @@ def longest(space: Any) -> tuple[int, bool]:
 
 
 def codes(space: Any) -> tuple[tuple[int, ...], ...]:
-    """The tokens that can stand at each word of a minigrid `MissionSpace`, over all its missions; one where none vary."""
+    """The tokens that can stand at each word of the missions of a minigrid `MissionSpace`."""
     length = longest(space)[0]
     texts = [space.mission_func(*chosen) for chosen in itertools.product(*(space.ordered_placeholders or []))]
     columns = zip(*(encode(text, length).tolist() for text in texts), strict=True)

@@ -3,7 +3,7 @@ import enum
 import numpy as np
 import pytest
 import torch
-from toys import identity, recall
+from agent_toys import identity, recall
 
 from cairngym.agents import checkpoint
 from cairngym.agents.checkpoint import read_checkpoint, to_plain, write_checkpoint

@@ -1,7 +1,7 @@
 import pytest
 import torch
+from agent_toys import ToyTask, ToyWorld, draw_integer, identity
 from gymnasium import spaces
-from toys import ToyTask, ToyWorld, draw_integer, identity
 
 import cairngym
 from cairngym.agents.core import Actor, Agent

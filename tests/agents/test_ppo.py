@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 import torch
+from agent_toys import ToyTask, ToyWorld, draw_integer, identity, recall, success_of, tracking
 from gymnasium import spaces
-from toys import ToyTask, ToyWorld, draw_integer, identity, recall, success_of, tracking
 
 import cairngym
 from cairngym.agents.ppo import PPO, adapt

@@ -3,7 +3,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from toys import identity
+from agent_toys import identity
 
 from cairngym.agents import registry
 from cairngym.agents.ppo import PPO

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from toys import identity, success_of, tracking
+from agent_toys import identity, success_of, tracking
 
 import cairngym
 from cairngym.agents.registry import make_agent

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from toys import make_line
+from toy_worlds import make_line
 
 import cairngym
 from cairngym.envs.adapters import NumpyVectorEnv, SingleEnv, make_single, make_vector
@@ -146,7 +146,7 @@ class Codes(cairngym.Task):
 
 
 def make_codes(num_envs):
-    from toys import LineWorld
+    from toy_worlds import LineWorld
 
     return cairngym.TensorEnv(LineWorld(num_envs), Codes())
 

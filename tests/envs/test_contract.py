@@ -7,7 +7,7 @@ import contract
 import gymnasium
 import pytest
 import torch
-import toys
+import toy_worlds
 
 import cairngym
 from cairngym.envs.registry import get_spec
@@ -42,38 +42,38 @@ def test_gymnasium_makes_it(env_id):
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize("ends", [True, False])
 def test_contract_of_a_continuous_world(check, ends):
-    check(partial(toys.make_line, terminate_on_success=ends))
+    check(partial(toy_worlds.make_line, terminate_on_success=ends))
 
 
-class SharedNoise(toys.LineWorld):
+class SharedNoise(toy_worlds.LineWorld):
     """Draws from torch's global generator."""
 
     def advance(self, action):
         self.position = self.position + 0.3 * action[:, 0] + torch.rand(self.num_envs) * 0.2 - 0.1
 
 
-class InPlace(toys.LineWorld):
+class InPlace(toy_worlds.LineWorld):
     """Overwrites what it returned."""
 
     def advance(self, action):
         self.position += 0.3 * action[:, 0]
 
 
-class Forgetful(toys.LineWorld):
+class Forgetful(toy_worlds.LineWorld):
     """Leaves the position out of its snapshot."""
 
     def set_state(self, snapshot):
         del snapshot
 
 
-class ResetsAll(toys.LineWorld):
+class ResetsAll(toy_worlds.LineWorld):
     """Begins every env whenever one begins."""
 
     def begin(self, mask, episodes):
         super().begin(torch.ones_like(mask) if mask.any() else mask, episodes)
 
 
-class WrongUnits(toys.LineWorld):
+class WrongUnits(toy_worlds.LineWorld):
     """Measures in float64 what it declares as float32."""
 
     @property
@@ -81,7 +81,7 @@ class WrongUnits(toys.LineWorld):
         return {"position": self.position.double()}
 
 
-class PeeksAhead(toys.LineWorld):
+class PeeksAhead(toy_worlds.LineWorld):
     """Shows the new episode's observation as the final one."""
 
     def transition(self, *arguments):
@@ -104,4 +104,4 @@ class PeeksAhead(toys.LineWorld):
 )
 def test_checks_catch_broken_worlds(world, check):
     with pytest.raises(AssertionError):
-        check(partial(toys.make_line, world=world))
+        check(partial(toy_worlds.make_line, world=world))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from toys import LineTask, LineWorld, make_line
+from toy_worlds import LineTask, LineWorld, make_line
 
 import cairngym
 from cairngym.envs.core import StateView, TensorEnv, Transition, clone, judged, where

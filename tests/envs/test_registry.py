@@ -2,7 +2,7 @@
 
 import gymnasium
 import pytest
-from toys import make_line
+from toy_worlds import make_line
 
 import cairngym
 from cairngym.envs import registry

@@ -5,7 +5,7 @@ from functools import partial
 import contract
 import pytest
 import torch
-from toys import make_line
+from toy_worlds import make_line
 
 import cairngym
 from cairngym.envs.checks import UnknownNameError
