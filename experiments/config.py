@@ -5,8 +5,10 @@ A value comes from the dataclass's default, then the YAML file, then the command
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -118,6 +120,8 @@ class RunConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     sinks: SinkConfig = SinkConfig()
+    imports: tuple[str, ...] = ()
+    """Modules that register envs, wrappers, shapers or agents of your own; the working folder is searched too."""
     command: str = ""
     """What was typed; for the record only."""
 
@@ -182,6 +186,8 @@ class Comparison:
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     sinks: SinkConfig = SinkConfig()
+    imports: tuple[str, ...] = ()
+    """Modules that register envs, wrappers, shapers or agents of your own; the working folder is searched too."""
     thresholds: tuple[Threshold, ...] = ()
     """What `cairn check` holds the results against."""
 
@@ -223,7 +229,9 @@ def load_run(path: Path, overrides: Options | None = None) -> RunConfig:
     Raises:
         ConfigError: naming the file, the key path and the nearest valid key.
     """
-    return build(RunConfig, merge(load_yaml(path), overrides or {}), source=str(path))
+    config = build(RunConfig, merge(load_yaml(path), overrides or {}), source=str(path))
+    import_modules(config.imports)
+    return config
 
 
 def load_comparison(path: Path, overrides: Options | None = None) -> Comparison:
@@ -232,7 +240,28 @@ def load_comparison(path: Path, overrides: Options | None = None) -> Comparison:
     Raises:
         ConfigError: naming the file, the key path and the nearest valid key.
     """
-    return build(Comparison, merge(load_yaml(path), overrides or {}), source=str(path))
+    config = build(Comparison, merge(load_yaml(path), overrides or {}), source=str(path))
+    import_modules(config.imports)
+    return config
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import the modules that register what a config names.
+
+    Raises:
+        ConfigError: there is no such module.
+    """
+    for name in names:
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise  # the module is there, but something it needs is not
+            raise ConfigError(
+                f"imports: there is no module {name!r}, neither installed nor under {Path.cwd()}."
+            ) from error
 
 
 def packaged(kind: str) -> dict[str, Path]:
@@ -298,6 +327,7 @@ def expand(comparison: Comparison) -> list[RunConfig]:
             agent=build(AgentConfig, merge(plain(comparison.agent), variant.agent), source=f"variants.{name}.agent"),
             wrappers=variant.wrappers, shapers=variant.shapers, env=merge(merge(comparison.env, task.env), variant.env),
             evaluation=comparison.evaluation, checkpoint=comparison.checkpoint, sinks=comparison.sinks,
+            imports=comparison.imports,
         )
         for seed in comparison.seeds
         for task in comparison.tasks

@@ -73,8 +73,9 @@ def grid(count: int, theme: Theme, *, width: float = PANEL[0], height: float = P
 def draw_band(
     panel: Axes, x: np.ndarray, band: Band, label: str, style: Mapping[str, Any], *, step: bool = False
 ) -> None:
-    """Draw a curve over its band; `step` keeps each value up to the next point."""
-    panel.plot(x, band.value, label=label, linewidth=2, drawstyle="steps-post" if step else "default", **style)
+    """Draw a curve over its band; `step` keeps each value up to the next point, a lone point gets a marker."""
+    drawn = "steps-post" if step else "default"
+    panel.plot(x, band.value, label=label, linewidth=2, drawstyle=drawn, marker="o" if len(x) == 1 else None, **style)
     where: Any = "post" if step else None
     panel.fill_between(x, band.low, band.high, color=style["color"], alpha=0.17, linewidth=0, step=where)
 

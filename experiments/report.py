@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -156,10 +156,15 @@ def _content(experiment: Experiment, cells: tables.Cells, pictures: list[Picture
 def _shapers(experiment: Experiment, variant: str) -> str:
     """What a variant adds to the task's reward, and what it changes, in words."""
     config = experiment.plan.variants[variant]
-    terms = [f"{shaper.weight:g} * {shaper.term or shaper.name}" for shaper in config.shapers]
+    terms = [f"{shaper.weight:g} * {shaper.term or shaper.name}{_options(shaper.options)}" for shaper in config.shapers]
     changes = [f"{key}: {dict(options)}" for key, options in (("agent", config.agent), ("env", config.env)) if options]
     wrappers = [f"wrapped in {wrapper.text}" for wrapper in config.wrappers]
     return ", ".join(["task reward" + "".join(f" + {term}" for term in terms), *wrappers, *changes])
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    """` (offset: zero, scale: 0.5)`; nothing where there are no options."""
+    return f" ({', '.join(f'{name}: {value}' for name, value in options.items())})" if options else ""
 
 
 def _verdict(baseline: str, variant: str, improvement: Interval | None) -> tuple[str, str, str]:

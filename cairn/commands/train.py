@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shlex
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ class Train:
     wrapper: Repeated = ()
     """name[:option=value,…]: one of `cairn list wrappers`, around the env in training and evaluation; may be given
     often, the innermost first. Replaces the config's."""
+    imports: Repeated = ()
+    """A module that registers envs, wrappers, shapers or agents of your own; may be given often."""
     shaper: Repeated = ()
     """name[:weight][,option=value]: one of `cairn list shapers`; may be given often. Replaces the config's."""
     steps: float = 2e6
@@ -98,9 +101,10 @@ def parse(arguments: Sequence[str]) -> tuple[Train, RunConfig]:
         ConfigError: a config, key or value that can't be used; no task.
         UnknownNameError: no such agent.
     """
-    from cairngym.experiments.config import RunConfig, load_run
+    from cairngym.experiments.config import RunConfig, import_modules, load_run
     from cairngym.experiments.overlay import ConfigError, plain
 
+    import_modules(_peek_all(arguments, "--imports"))
     path = _peek(arguments, "--config")
     base = load_run(Path(path)) if path else RunConfig(task="none")
     agent = _base_agent(base, _peek(arguments, "--agent.name"))
@@ -116,12 +120,13 @@ def parse(arguments: Sequence[str]) -> tuple[Train, RunConfig]:
 
 def _peek(arguments: Sequence[str], flag: str) -> str | None:
     """The value of a flag that decides which other flags there are."""
-    for index, argument in enumerate(arguments):
-        if argument == flag and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if argument.startswith(flag + "="):
-            return argument.removeprefix(flag + "=")
-    return None
+    return next(iter(_peek_all(arguments, flag)), None)
+
+
+def _peek_all(arguments: Sequence[str], flag: str) -> list[str]:
+    """Every value of a flag that is read before the others."""
+    following = [after for before, after in itertools.pairwise(arguments) if before == flag]
+    return following + [text.removeprefix(flag + "=") for text in arguments if text.startswith(flag + "=")]
 
 
 def _base_agent(base: RunConfig, name: str | None) -> AgentConfig:
@@ -178,6 +183,7 @@ def _run_config(options: Train, agent: dict[str, Any], base: RunConfig, command:
         },
         "checkpoint": {"every_s": options.checkpoint_every_s},
         "sinks": {"wandb": options.wandb, "tensorboard": options.tensorboard},
+        "imports": [*options.imports] or [*base.imports],
     }  # fmt: skip
     data = merge(plain(base), over)
     data |= {"wrappers": plain(wrappers), "shapers": plain(shapers)}

@@ -1,5 +1,6 @@
 """Strict YAML, overlays, and the expansion of a comparison into runs."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -248,3 +249,18 @@ def test_only_keeps_the_baseline(tmp_path):
     assert configs.only(comparison) == comparison
     with pytest.raises(UnknownNameError, match="Did you mean 'count'"):
         configs.only(comparison, (), ("cout",))
+
+
+def test_modules_of_a_users_own_are_imported_from_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "a_users_shapers.py").write_text("LOADED = True\n")
+    path = tmp_path / "run.yaml"
+    path.write_text("task: Chain-N10-v0\nimports: [a_users_shapers]\n")
+    assert configs.load_run(path).imports == ("a_users_shapers",)
+    assert sys.modules.pop("a_users_shapers").LOADED
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(configs.ConfigError, match="no module 'no_such_module'"):
+        configs.import_modules(["no_such_module"])
