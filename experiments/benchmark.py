@@ -63,7 +63,7 @@ def ours(config: MiniGridBenchmark, batch: int, copy: bool) -> Candidate:
     env = cairngym.make(config.env, batch, config.device, seed=0, threads=config.threads, copy=copy)
     env.reset()
     generator = torch.Generator().manual_seed(0)
-    actions = torch.randint(int(env.single_action_space.n), (16, batch), generator=generator)  # type: ignore[attr-defined]
+    actions = torch.randint(int(env.single_action_space.n), (16, batch), generator=generator)
     turns = cycle(actions.to(config.device))
 
     def run() -> int:

@@ -145,9 +145,7 @@ class ShapedEnv(TensorWrapper):
         self._obs = obs
         self._state = {name: state[name] for name in self._required}
 
-    def step(  # type: ignore[override]
-        self, actions: Any
-    ) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Step the inner env and add the terms."""
         if self._obs is None:
             raise RuntimeError("Call reset() before step().")

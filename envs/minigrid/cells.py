@@ -61,7 +61,7 @@ def unpack_object(cell: int) -> Any:
     """Make the minigrid `WorldObj` of a packed cell; None for an empty one."""
     from minigrid.core.world_object import WorldObj
 
-    thing = WorldObj.decode(cell & BYTE, (cell >> COLOR) & BYTE, (cell >> STATE) & BYTE)
+    thing: Any = WorldObj.decode(cell & BYTE, (cell >> COLOR) & BYTE, (cell >> STATE) & BYTE)
     content = (cell >> CONTENT) & 3
     if thing is not None and content:
         thing.contains = WorldObj.decode(content + KEY - 1, (cell >> CONTENT_COLOR) & 7, 0)

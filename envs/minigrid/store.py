@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from cairngym.envs.minigrid.step_kernels import Levels
 def array(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
     """View a torch tensor as a Warp array."""
     tensor = tensor.view(torch.uint8) if tensor.dtype is torch.bool else tensor
-    return wp.from_torch(tensor, dtype=dtype)
+    return cast(wp.array, wp.from_torch(tensor, dtype=dtype))
 
 
 class LevelStore:

@@ -162,7 +162,7 @@ class MiniGridWorld(WorldSpec):
         settings = Settings()
         settings.num_envs, settings.horizon = self.num_envs, int(self.upstream.max_steps)
         settings.mode, settings.see_through = MODES[mode], int(self.upstream.see_through_walls)
-        settings.num_actions = int(self.single_action_space.n)
+        settings.num_actions = int(self.upstream.action_space.n)
         settings.wide = int(self.device.type == "cpu" and platform.machine().lower() in WIDE_MACHINES)
         return settings
 
