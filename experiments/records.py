@@ -105,6 +105,8 @@ class Experiment:
     """Runs of the plan that have no folder."""
     strangers: tuple[Path, ...]
     """Run folders that are not part of the plan and are left out."""
+    linked: bool = True
+    """Whether a report lies beside the runs and can link to their files."""
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,15 @@ class Picture:
         }
 
 
-def write_report(folder: Path) -> ReportPaths:
+def write_report(folder: Path, to: Path | None = None) -> ReportPaths:
     """Write (or write again) the report of the experiment in `folder`.
 
     Each file is replaced as a whole, so an earlier report stays readable until the new one is there.
+
+    Args:
+        folder: the experiment.
+        to: a folder of its own for the report, to be kept where the runs are not: it links to no run, and the resolved
+            comparison.yaml is copied beside it. None writes it into `folder`.
 
     Raises:
         FileNotFoundError: no experiment in the folder.
@@ -77,7 +82,8 @@ def write_report(folder: Path) -> ReportPaths:
     """
     experiment = read_experiment(folder)
     cells = analyse(experiment)
-    root = experiment.folder
+    root = to or experiment.folder
+    experiment = replace(experiment, linked=to is None)
     paths = ReportPaths(
         html=root / "report.html", markdown=root / "report.md", results=root / "results.csv",
         summary=root / "summary.csv", plots=root / "plots",
@@ -85,6 +91,9 @@ def write_report(folder: Path) -> ReportPaths:
     pictures = [Picture(plot=p, light=p.draw(LIGHT), dark=p.draw(DARK)) for p in plots(experiment, cells)]
     content = _content(experiment, cells, pictures)
     with disk_full(root):
+        if to is not None:
+            to.mkdir(parents=True, exist_ok=True)
+            write_text(to / COMPARISON_FILE, (experiment.folder / COMPARISON_FILE).read_text(encoding="utf-8"))
         _write_plots(paths.plots, pictures)
         write_text(paths.results, tables.csv_text(tables.run_rows(experiment)))
         write_text(paths.summary, tables.csv_text(tables.summary_rows(experiment, cells)))

@@ -158,7 +158,7 @@ def _run_row(experiment: Experiment, run: Run) -> tuple[Entry, ...]:
     return (
         Entry(run.task),
         Entry(run.variant),
-        Entry(f"seed {run.seed}", link=relative_link(experiment.folder, run.folder) + "/"),
+        Entry(f"seed {run.seed}", link=relative_link(experiment.folder, run.folder) + "/" if experiment.linked else ""),
         Entry(run.status),
         Entry(steps_text(run.last_step)),
         Entry(seconds_text(run.wall_s)),
@@ -175,9 +175,9 @@ def _file(experiment: Experiment, run: Run, name: str) -> Entry:
 
 
 def file_link(experiment: Experiment, run: Run, name: str) -> str:
-    """A link from the experiment folder to a run's file; empty where the run has none of that name."""
+    """A link from the experiment folder to a run's file; empty where there is none to link to."""
     path = run.folder / name
-    return relative_link(experiment.folder, path) if path.is_file() else ""
+    return relative_link(experiment.folder, path) if experiment.linked and path.is_file() else ""
 
 
 def relative_link(folder: Path, path: Path) -> str:

@@ -14,12 +14,15 @@ import tyro
 class Report:
     """Rebuild report.html, report.md and results.csv from the files of an experiment, finished or not.
 
-    Example:
+    Examples:
       cairn report runs/quickstart
+      cairn report runs/quickstart --to results/quickstart
     """
 
     folder: tyro.conf.Positional[Path]
     """The experiment's folder: the one that holds comparison.yaml."""
+    to: Path | None = None
+    """Write the report into this folder instead, without links to the runs, to be kept or published without them."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,6 +31,6 @@ def main(arguments: Sequence[str]) -> int:
 
     from cairngym.experiments.report import write_report
 
-    write_report(options.folder)
-    print(f"Report: {(options.folder / 'report.html').resolve()}")
+    paths = write_report(options.folder, options.to)
+    print(f"Report: {paths.html.resolve()}")
     return 0

@@ -241,3 +241,14 @@ def test_numbers_in_words():
     assert [seconds_text(n) for n in (7.44, 59.99, 125, 12_000)] == ["7.4 s", "1m 00s", "2m 05s", "3h 20m"]
     assert reached_text(Reached(None, 2e6, 1, 3), "steps") == "> 2 M (1/3)"
     assert reached_text(Reached(1.2e6, 1.2e6, 3, 3), "steps") == "1.2 M (3/3)"
+
+
+def test_a_report_in_a_folder_of_its_own_links_to_no_run(toy, tmp_path):
+    paths = write_report(toy.folder, tmp_path / "kept")
+    assert paths.html.parent == tmp_path / "kept"
+    assert (tmp_path / "kept" / "comparison.yaml").read_text() == (toy.folder / "comparison.yaml").read_text()
+    page = _Page(paths.html.read_text())
+    assert [link for link in page.links if not link.startswith("#") and not (tmp_path / "kept" / link).is_file()] == []
+    linked = re.findall(r"\]\(([^)]+)\)", paths.markdown.read_text())
+    assert linked
+    assert [link for link in linked if not (tmp_path / "kept" / link).is_file()] == []
