@@ -42,7 +42,7 @@ $(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 # A strict editable install lays a tree of links that type checkers and import-linter read as the package.
 link:
 	rm -rf build
-	$(PIP) install $(LINKED)
+	$(PIP) --quiet install $(LINKED)
 
 lint:
 	$(BIN)/ruff check $(CODE)
