@@ -7,7 +7,7 @@ autoreset, time limits, episode statistics and randomness. Arrays are torch tens
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -359,41 +359,3 @@ class TensorEnv(VectorEnv):
         """Release what the world holds."""
         del kwargs
         self.world.close()
-
-
-class StateView(Mapping[str, torch.Tensor]):
-    """Measurements computed when first read; reading one after the env has moved on is refused.
-
-    Args:
-        measure: computes the named measurement.
-        names: what can be read.
-        moment: what the env's clock showed when the view was made.
-        clock: reads the env's clock.
-    """
-
-    def __init__(self, measure: Any, names: Sequence[str], moment: int, clock: Any) -> None:
-        self._measure, self._names, self._moment, self._clock = measure, tuple(names), moment, clock
-        self._read: dict[str, torch.Tensor] = {}
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        if name not in self._names:
-            from cairngym.envs.checks import unknown_name
-
-            raise unknown_name("state field", name, self._names)
-        if name not in self._read:
-            if self._clock() != self._moment:
-                raise RuntimeError(
-                    f"State field {name!r} belongs to step {self._moment}, but the env is at step {self._clock()}. "
-                    "Read it before the next step, or keep dict(state)."
-                )
-            self._read[name] = self._measure(name)
-        return self._read[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names  # without measuring it
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)

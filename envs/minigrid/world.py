@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from cairngym.envs.checks import check_shape
-from cairngym.envs.core import Observation, Outcome, State, StateView, TaskSpec, WorldSpec
+from cairngym.envs.core import Observation, Outcome, State, TaskSpec, WorldSpec
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.minigrid import missions, reference
 from cairngym.envs.minigrid.cells import EMPTY_CELL
@@ -41,6 +41,7 @@ from cairngym.envs.minigrid.step_kernels import (
 from cairngym.envs.minigrid.store import LevelStore, array
 from cairngym.envs.minigrid.task import state_spec
 from cairngym.envs.minigrid.warp_setup import start_warp
+from cairngym.envs.state_view import StateView
 
 MODES = {AutoresetMode.SAME_STEP: SAME_STEP, AutoresetMode.NEXT_STEP: NEXT_STEP, AutoresetMode.DISABLED: DISABLED}
 WIDE_MACHINES = ("x86_64", "amd64", "arm64", "aarch64")

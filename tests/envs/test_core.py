@@ -6,7 +6,8 @@ from gymnasium.vector import AutoresetMode
 from toy_worlds import LineTask, LineWorld, make_line
 
 import cairngym
-from cairngym.envs.core import StateView, TensorEnv, Transition, clone, judged, where
+from cairngym.envs.core import TensorEnv, Transition, clone, judged, where
+from cairngym.envs.state_view import StateView
 from cairngym.envs.tabular import TabularTask, TabularWorld
 
 
