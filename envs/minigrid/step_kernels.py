@@ -157,6 +157,36 @@ def observe(
             flat[place] = levels.tokens[levels.current_mission[e], t]
 
 
+@wp.func
+def reward_of(verdict: int, length: int, horizon: int) -> wp.float32:
+    """1 - 0.9 t/T for success, rounded from double precision as the reference's is when cast; -1 for a collision."""
+    if verdict == SUCCESS:
+        return wp.float32(wp.float64(1.0) - wp.float64(0.9) * (wp.float64(length) / wp.float64(horizon)))
+    if verdict == COLLISION:
+        return wp.float32(-1.0)
+    return wp.float32(0.0)
+
+
+@wp.func
+def report(
+    n: int, e: int, words_per_mission: int, life: Life, reward: wp.float32, success: int, terminated: int,
+    truncated: int, integers: wp.uint64, floats: wp.uint64, flags: wp.uint64,
+) -> None:  # fmt: skip
+    """Write what the step came to, and the episode's statistics so far, into the outputs."""
+    scalars = wp.array(ptr=floats, shape=(2 * n,), dtype=wp.float32)
+    scalars[e] = reward
+    scalars[n + e] = life.returns[e]
+    marks = wp.array(ptr=flags, shape=(5 * n,), dtype=wp.uint8)
+    marks[e] = wp.uint8(terminated)
+    marks[n + e] = wp.uint8(truncated)
+    marks[2 * n + e] = wp.uint8(success)
+    marks[3 * n + e] = life.succeeded[e]
+    marks[4 * n + e] = wp.uint8(wp.max(terminated, truncated))
+    before = n * (6 + 2 * words_per_mission)
+    lengths = wp.array(ptr=integers, shape=(before + n,), dtype=wp.int64)
+    lengths[before + e] = life.length[e]
+
+
 @functools.cache
 def step_kernel(rule: Rule, begin: Any) -> Any:
     """Compile the step of a family: its rule, and how its episodes begin (`draw_level` or a generator)."""
@@ -169,7 +199,6 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
         life: Life, ended: Ended, sight: wp.array2d(dtype=wp.uint16), script: wp.array2d(dtype=wp.int32),
     ) -> None:  # fmt: skip
         e = offset + wp.tid()
-        n = settings.num_envs
         over = int(life.terminated[e]) | int(life.truncated[e])
         reward = wp.float32(0.0)
         success = int(0)
@@ -192,31 +221,18 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
             carried = int(grids.agent[e, 3])
             flag = before(grids, e, action, key_of(life, e), length, script)
             verdict = after(grids, e, action, carried, flag, base_step(grids, e, action))
-            if verdict == SUCCESS:
-                success = 1
-                reward = wp.float32(
-                    wp.float64(1.0) - wp.float64(0.9) * (wp.float64(length) / wp.float64(settings.horizon))
-                )
-            if verdict == COLLISION:
-                reward = wp.float32(-1.0)
+            success = wp.where(verdict == SUCCESS, 1, 0)
+            reward = reward_of(verdict, length, settings.horizon)
             terminated = wp.where(verdict != CONTINUE, 1, 0)
             truncated = wp.where(length >= settings.horizon, 1, 0)
             life.returns[e] = life.returns[e] + reward
             life.succeeded[e] = wp.uint8(int(life.succeeded[e]) | success)
             life.terminated[e] = wp.uint8(terminated)
             life.truncated[e] = wp.uint8(truncated)
-        scalars = wp.array(ptr=floats, shape=(2 * n,), dtype=wp.float32)
-        scalars[e] = reward
-        scalars[n + e] = life.returns[e]
-        marks = wp.array(ptr=flags, shape=(5 * n,), dtype=wp.uint8)
-        marks[e] = wp.uint8(terminated)
-        marks[n + e] = wp.uint8(truncated)
-        marks[2 * n + e] = wp.uint8(success)
-        marks[3 * n + e] = life.succeeded[e]
-        marks[4 * n + e] = wp.uint8(wp.max(terminated, truncated))
-        per_env = 6 + 2 * levels.tokens.shape[1]
-        lengths = wp.array(ptr=integers, shape=(n * (per_env + 1),), dtype=wp.int64)
-        lengths[n * per_env + e] = life.length[e]
+        report(
+            settings.num_envs, e, levels.tokens.shape[1], life, reward, success, terminated, truncated,
+            integers, floats, flags,
+        )  # fmt: skip
         if terminated + truncated > 0 and settings.mode == SAME_STEP:
             observe(grids, levels, settings, sight, e, images, integers, 1, 1)
             keep_ended(grids, levels, ended, e)
