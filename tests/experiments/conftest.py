@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,11 @@ class SyntheticExperiment:
 def synthetic(tmp_path):
     """Factory of synthetic experiments: `synthetic(**options)`."""
     return lambda name="toy", **options: SyntheticExperiment(tmp_path / name, **options)
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Children hear Ctrl-C even where the shell that started the tests ignores it, as one does for background jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
