@@ -71,6 +71,26 @@ def check_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...], meaning
         raise ValueError(f"Expected {name} of shape {shape}, i.e. {meaning}, got {tuple(tensor.shape)}.")
 
 
+def check_device(device: Any) -> torch.device:
+    """Return `device` as a `torch.device` that can be used.
+
+    Raises:
+        ValueError: not a device, or CUDA where there is none.
+    """
+    import torch
+
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"Expected device 'cpu' or 'cuda', got {device!r}.") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"Expected a device that PyTorch can use, got {device!r}, but it finds no CUDA GPU. Use device='cpu', or "
+            "install a CUDA build of PyTorch on a machine with an NVIDIA GPU."
+        )
+    return found
+
+
 def check_action(action: Any, space: spaces.Space, num_envs: int, device: torch.device) -> torch.Tensor:
     """Return `action` as a tensor on `device`: int64 `(N,)` for Discrete, float32 `(N, *shape)` for Box.
 

@@ -1,4 +1,4 @@
-"""The one batched contract: worlds and tasks joined into a `TensorEnv`, and wrappers around it.
+"""The one batched contract: worlds and tasks joined into a `TensorEnv`.
 
 A *world* says what can be measured and how it moves; a *task* says what is wanted. `TensorEnv` joins them and owns
 autoreset, time limits, episode statistics and randomness. Arrays are torch tensors with the env axis first.
@@ -6,230 +6,24 @@ autoreset, time limits, episode statistics and randomness. Arrays are torch tens
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from cairngym.envs.checks import check_action, check_options, check_seed, check_shape
+from cairngym.envs.data import Observation, Outcome, State, StateField, Transition, clone, where
 from cairngym.envs.episodes import Episodes
+from cairngym.envs.goals import goal_task
+from cairngym.envs.world import Task, TaskSpec, World, WorldSpec, judged
 
-Observation = torch.Tensor | dict[str, torch.Tensor]
-State = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StateField:
-    """What one named measurement of a world means."""
-
-    shape: tuple[int, ...]
-    """Shape of one env's value."""
-    unit: str
-    """Unit in SI symbols, or the kind of index ("cell", "object type")."""
-    description: str
-    """One sentence."""
-    dtype: torch.dtype = torch.float32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transition:
-    """A batch of B transitions; `next_obs` and `next_state` are the true ones, before any reset."""
-
-    obs: Observation
-    state: State
-    action: torch.Tensor
-    next_obs: Observation
-    next_state: State
-    reward: torch.Tensor
-    terminated: torch.Tensor
-    truncated: torch.Tensor
-    success: torch.Tensor
-    env_id: torch.Tensor | None
-    """int64 `(B,)`, None when the transition comes from a replay."""
-    valid: torch.Tensor | None = None
-    """bool `(B,)`, false where the episode was over before the step, so that nothing was done; None when all are real.
-    Only NEXT_STEP and DISABLED know such rows."""
-
-    def __len__(self) -> int:
-        return len(self.reward)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one step of a world under a task came to; every tensor has the env axis first."""
-
-    obs: Observation
-    reward: torch.Tensor
-    terminated: torch.Tensor
-    truncated: torch.Tensor
-    done: torch.Tensor
-    """Terminated or truncated."""
-    success: torch.Tensor
-    final_obs: Observation
-    final_state: State
-    episode: dict[str, torch.Tensor]
-    """`return`, `length`, `success_once`, `success_at_end` up to this step, before any reset."""
-
-
-def where(mask: torch.Tensor, new: Any, old: Any) -> Any:
-    """Choose rows of `new` where `mask` `(B,)` holds, else of `old`; for tensors and (nested) dicts of tensors."""
-    if isinstance(new, Mapping):
-        return {name: where(mask, new[name], old[name]) for name in new}
-    return torch.where(mask.view(-1, *(1,) * (new.ndim - 1)), new, old)
-
-
-def clone(value: Any) -> Any:
-    """Copy a tensor or a (nested) dict of tensors."""
-    if isinstance(value, Mapping):
-        return {name: clone(item) for name, item in value.items()}
-    return value.clone() if isinstance(value, torch.Tensor) else value
-
-
-class WorldSpec(ABC):
-    """N copies of what moves, with a step of its own: what `TensorEnv` asks of a world."""
-
-    num_envs: int
-    device: torch.device
-    single_action_space: spaces.Space
-    state_spec: Mapping[str, StateField]
-    episodes: Episodes
-    """The lives of the N copies; handed over by `TensorEnv`, which keeps them."""
-
-    @abstractmethod
-    def start(self, task: TaskSpec, mask: torch.Tensor, episodes: Episodes) -> Observation:
-        """Begin new episodes in the masked `(N,)` worlds and observe all."""
-
-    @abstractmethod
-    def transition(self, task: TaskSpec, action: torch.Tensor, episodes: Episodes, mode: AutoresetMode) -> Outcome:
-        """Step every world under `task`, reset what `mode` asks for, and keep `episodes`."""
-
-    @property
-    @abstractmethod
-    def state(self) -> State:
-        """The measurements named in `state_spec`, each `(N, *shape)` and never overwritten by later steps."""
-
-    @abstractmethod
-    def get_state(self) -> dict[str, Any]:
-        """Copy everything that decides the future."""
-
-    @abstractmethod
-    def set_state(self, snapshot: Mapping[str, Any]) -> None:
-        """Return to a snapshot taken by `get_state`."""
-
-    def render(self, env_ids: Sequence[int]) -> tuple[np.ndarray, ...]:
-        """Draw RGB frames, uint8 `(height, width, 3)` each, of the given worlds."""
-        raise TypeError(f"{type(self).__name__} draws no pictures; implement World.render to see it.")
-
-    def close(self) -> None:
-        """Release what the world holds outside of tensors; nothing by default."""
-        return
-
-
-class World(WorldSpec):
-    """A world that only says how episodes begin and how it moves; the step around it is made here."""
-
-    @abstractmethod
-    def begin(self, mask: torch.Tensor, episodes: Episodes) -> None:
-        """Start a new episode in the masked `(N,)` worlds, drawing only from `episodes` (seed, env, number)."""
-
-    @abstractmethod
-    def advance(self, action: torch.Tensor) -> None:
-        """Move every world one step."""
-
-    def start(self, task: TaskSpec, mask: torch.Tensor, episodes: Episodes) -> Observation:
-        """Begin the masked worlds and observe all."""
-        self.begin(mask, episodes)
-        return judged(task).observe(self.state)
-
-    def transition(self, task: TaskSpec, action: torch.Tensor, episodes: Episodes, mode: AutoresetMode) -> Outcome:
-        """Step every world under `task`, reset what `mode` asks for, and keep `episodes`."""
-        task, over = judged(task), episodes.ended
-        self.advance(action)
-        episodes.length += ~over if mode is AutoresetMode.DISABLED else 1
-        if mode is AutoresetMode.NEXT_STEP:
-            episodes.next(over)
-            self.begin(over, episodes)
-        state = self.state
-        final_obs = task.observe(state)
-        success, failure = task.success(state) & ~over, task.failure(state) & ~over
-        reward = torch.where(over, 0.0, task.reward(success, failure, episodes.length)).to(torch.float32)
-        terminated = failure | success if task.terminate_on_success else failure
-        truncated = (episodes.length >= task.horizon) & ~over
-        if mode is AutoresetMode.DISABLED:
-            terminated, truncated = terminated | episodes.terminated, truncated | episodes.truncated
-        statistics = episodes.record(reward, success, terminated, truncated)
-        obs, done = final_obs, terminated | truncated
-        if mode is AutoresetMode.SAME_STEP:
-            episodes.next(done)
-            self.begin(done, episodes)
-            obs = where(done, task.observe(self.state), final_obs)
-        return Outcome(
-            obs=obs, reward=reward, terminated=terminated, truncated=truncated, done=done, success=success,
-            final_obs=final_obs, final_state=state, episode=statistics,
-        )  # fmt: skip
-
-
-class TaskSpec(ABC):
-    """What a task declares of itself, and how far it has come; worlds with a step of their own judge such a task."""
-
-    horizon: int
-    """Steps after which an episode is truncated."""
-    terminate_on_success: bool = True
-    single_observation_space: spaces.Space
-    categories: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({})
-    """For entries of the observation that hold codes: for each channel of the last axis, the codes worth telling apart.
-    Networks encode these one-hot and drop a channel that has none."""
-    progress_fields: tuple[str, ...] = ()
-    """The state fields `progress` reads; empty means all of them."""
-    count_fields: tuple[str, ...] = ()
-    """The state fields that tell places apart for visit counts; empty means all of them."""
-
-    @abstractmethod
-    def progress(self, state: State) -> torch.Tensor:
-        """How far the task has come, float32 `(B,)` in [0, 1]; one at success."""
-
-
-class Task(TaskSpec):
-    """A task judged from the world's state: what the agent sees, when it succeeds, and the sparse reward for it."""
-
-    @abstractmethod
-    def observe(self, state: State) -> Observation:
-        """What the agent sees, `(B, ...)`."""
-
-    @abstractmethod
-    def success(self, state: State) -> torch.Tensor:
-        """Whether the task is done, bool `(B,)`."""
-
-    def failure(self, state: State) -> torch.Tensor:
-        """Whether the episode is lost for good, bool `(B,)`; never by default."""
-        return torch.zeros_like(self.success(state))
-
-    def reward(self, success: torch.Tensor, failure: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        """The sparse reward, float32 `(B,)`: one at success by default; `length` counts the steps taken."""
-        del failure, length
-        return success.to(torch.float32)
-
-    def progress(self, state: State) -> torch.Tensor:
-        """How far the task has come, float32 `(B,)` in [0, 1]; one exactly at success. The default knows only that."""
-        return self.success(state).to(torch.float32)
-
-
-def judged(task: TaskSpec) -> Task:
-    """Return `task` if it can be judged from a world's state.
-
-    Raises:
-        TypeError: if it can't, so that only a world with a step of its own can run it.
-    """
-    if not isinstance(task, Task):
-        raise TypeError(f"Expected a Task with observe() and success(), got {type(task).__name__}.")
-    return task
+__all__ = [
+    "Observation", "Outcome", "State", "StateField", "Task", "TaskSpec", "TensorEnv", "Transition", "World",
+    "WorldSpec", "clone", "judged", "where",
+]  # fmt: skip
 
 
 class TensorEnv(VectorEnv):
@@ -296,7 +90,7 @@ class TensorEnv(VectorEnv):
                 random part of its horizon, so that time limits do not fall together.
         """
         options = options or {}
-        check_options("reset()", options, self.reset_options)
+        check_options("reset()", options, (*self.reset_options, *self.world.reset_options))
         mask = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         if "reset_mask" in options:
             mask = torch.as_tensor(options["reset_mask"], device=self.device)
@@ -320,7 +114,9 @@ class TensorEnv(VectorEnv):
         self._started = True
         if options.get("stagger"):
             self.episodes.stagger(mask, self.task.horizon)
+        self.world.prepare({name: options[name] for name in self.world.reset_options if name in options})
         obs = self.world.start(self.task, mask, self.episodes)
+        self.world.prepare({})
         nothing = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         return obs, {"success": nothing, "is_success": nothing}
 
@@ -333,9 +129,17 @@ class TensorEnv(VectorEnv):
         info = {
             "success": out.success, "is_success": out.success,
             "final_obs": out.final_obs, "final_state": out.final_state, "_final_obs": out.done,
-            "episode": out.episode, "_episode": out.done,
+            "episode": out.episode, "_episode": out.done, **out.extra,
         }  # fmt: skip
         return out.obs, out.reward, out.terminated, out.truncated, info
+
+    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any = None) -> Any:
+        """The sparse reward of goal tasks, for torch tensors or numpy arrays of any leading batch shape.
+
+        Raises:
+            TypeError: the task has no goals.
+        """
+        return goal_task(self.task).compute_reward(achieved_goal, desired_goal, info)
 
     def progress(self, state: State | None = None) -> torch.Tensor:
         """The task's progress in [0, 1] at `state` (default: now), float32 `(B,)`."""

@@ -2,7 +2,7 @@
 
 Env i therefore lives the same life whatever the batch size, the device or the order of resets. The generator is
 Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011); the Warp kernels hold the same
-function (`cairngym.envs.minigrid.kernels.philox`), so torch and kernels draw the same numbers.
+function (`cairngym.envs.random_kernels.philox`), so torch and kernels draw the same numbers.
 """
 
 from __future__ import annotations

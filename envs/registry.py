@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cairngym.envs.checks import unknown_name
+from cairngym.envs.checks import check_device, unknown_name
 
 if TYPE_CHECKING:
     from cairngym.envs.core import TensorEnv
@@ -99,7 +99,7 @@ def make(env_id: str, num_envs: int = 1, device: str = "cpu", seed: int = 0, **o
 
     Raises:
         UnknownNameError: unknown id.
-        ValueError: `num_envs` below one, or a seed out of range.
+        ValueError: `num_envs` below one, a seed out of range, or a device that is not there.
         TypeError: an option the env does not have.
 
     Example:
@@ -111,6 +111,7 @@ def make(env_id: str, num_envs: int = 1, device: str = "cpu", seed: int = 0, **o
     spec = get_spec(env_id)
     if num_envs < 1:
         raise ValueError(f"Expected num_envs >= 1, got {num_envs}.")
+    check_device(device)
     return spec.load()(spec.id, num_envs=num_envs, device=device, seed=seed, **options)
 
 

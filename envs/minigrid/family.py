@@ -10,7 +10,7 @@ import warp as wp
 
 from cairngym.envs.minigrid.cells import pack
 from cairngym.envs.minigrid.grid_kernels import Grids
-from cairngym.envs.minigrid.random_kernels import Key
+from cairngym.envs.random_kernels import Key
 
 NUM_VARIABLES = 8
 NEAR, CARRY, OPENED, UNLOCKED, CLEARED, BESIDE = range(1, 7)

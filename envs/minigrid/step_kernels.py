@@ -25,7 +25,7 @@ from cairngym.envs.minigrid.grid_kernels import (
     view,
 )
 from cairngym.envs.minigrid.plan import Plans, measure_plan
-from cairngym.envs.minigrid.random_kernels import Key, below, words
+from cairngym.envs.random_kernels import Key, below, words
 
 SAME_STEP, NEXT_STEP, DISABLED = range(3)
 LEVEL_STREAM = 0

@@ -40,7 +40,7 @@ from cairngym.envs.minigrid.step_kernels import (
 )  # fmt: skip
 from cairngym.envs.minigrid.store import LevelStore, array
 from cairngym.envs.minigrid.task import state_spec
-from cairngym.envs.minigrid.warp_setup import start_warp
+from cairngym.envs.warp_setup import start_warp
 from cairngym.envs.state_view import StateView
 
 MODES = {AutoresetMode.SAME_STEP: SAME_STEP, AutoresetMode.NEXT_STEP: NEXT_STEP, AutoresetMode.DISABLED: DISABLED}

@@ -9,7 +9,7 @@ import warp as wp
 from cairngym.envs.minigrid.cells import DOOR, OPEN, TOGGLE
 from cairngym.envs.minigrid.family import OPENED, Family, Rule, Target, cell_index
 from cairngym.envs.minigrid.grid_kernels import FAILURE, SUCCESS, Grids, kind_of, state_of
-from cairngym.envs.minigrid.random_kernels import Key
+from cairngym.envs.random_kernels import Key
 
 
 @wp.func

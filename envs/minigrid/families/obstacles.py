@@ -9,7 +9,7 @@ import warp as wp
 from cairngym.envs.minigrid.cells import BALL, BLUE, EMPTY, EMPTY_CELL, FORWARD, GOAL, pack
 from cairngym.envs.minigrid.family import NUM_VARIABLES, Family, Rule, cell_index
 from cairngym.envs.minigrid.grid_kernels import COLLISION, Grids, front_index, kind_of
-from cairngym.envs.minigrid.random_kernels import Key, below, words
+from cairngym.envs.random_kernels import Key, below, words
 
 BALL_CELL = pack(BALL, BLUE)
 DYNAMICS = 1

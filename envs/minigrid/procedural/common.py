@@ -8,7 +8,7 @@ from cairngym.envs.minigrid import cells as c
 from cairngym.envs.minigrid.family import NUM_VARIABLES
 from cairngym.envs.minigrid.grid_kernels import Grids
 from cairngym.envs.minigrid.plan import MAX_TARGETS, Plans, make_plan
-from cairngym.envs.minigrid.random_kernels import Key, below, words
+from cairngym.envs.random_kernels import Key, below, words
 from cairngym.envs.minigrid.step_kernels import LEVEL_STREAM, Levels
 
 EMPTY_CELL, WALL_CELL = c.EMPTY_CELL, c.WALL_CELL

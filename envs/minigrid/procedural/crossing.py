@@ -21,7 +21,7 @@ from cairngym.envs.minigrid.procedural.common import (
     put_row,
     walled,
 )
-from cairngym.envs.minigrid.random_kernels import Key, below
+from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
 
 CROSSINGS, OBSTACLE = range(2)

@@ -19,7 +19,7 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     walled,
 )
-from cairngym.envs.minigrid.random_kernels import Key, below
+from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
 
 START, DIRECTION = range(2)

@@ -30,7 +30,7 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     shut_door,
 )
-from cairngym.envs.minigrid.random_kernels import Key, below
+from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
 
 OBJECT, DRAWS = range(2)

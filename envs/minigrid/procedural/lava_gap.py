@@ -20,7 +20,7 @@ from cairngym.envs.minigrid.procedural.common import (
     put_column,
     walled,
 )
-from cairngym.envs.minigrid.random_kernels import Key, below
+from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
 
 OBSTACLE = 0

@@ -28,7 +28,7 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     shut_door,
 )
-from cairngym.envs.minigrid.random_kernels import Key, below
+from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
 
 MIN_ROOMS, MAX_ROOMS, MAX_SIZE = range(3)
