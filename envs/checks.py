@@ -91,6 +91,21 @@ def check_device(device: Any) -> torch.device:
     return found
 
 
+def check_dtype(dtype: Any) -> torch.dtype:
+    """Return `dtype`, given as torch's or by name, as float32 or float64.
+
+    Raises:
+        ValueError: another.
+    """
+    import torch
+
+    valid = {"float32": torch.float32, "float64": torch.float64}
+    name = str(dtype).removeprefix("torch.")
+    if name not in valid:
+        raise ValueError(f"Expected dtype float32 or float64, got {dtype!r}.")
+    return valid[name]
+
+
 def check_action(action: Any, space: spaces.Space, num_envs: int, device: torch.device) -> torch.Tensor:
     """Return `action` as a tensor on `device`: int64 `(N,)` for Discrete, float32 `(N, *shape)` for Box.
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from cairngym.envs.core import TensorEnv
 
 NAMESPACE = "cairngym"
-FAMILIES = ("cairngym.envs.minigrid", "cairngym.envs.chain")
+FAMILIES = (
+    "cairngym.envs.minigrid",
+    "cairngym.envs.chain",
+    "cairngym.envs.manipulation.specs",
+)
 """Modules whose `specs()` lists a family's ids; none of them imports torch or a simulator."""
 
 

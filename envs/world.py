@@ -86,7 +86,7 @@ class World(WorldSpec):
         return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
 
     def settle(self, success: torch.Tensor, episodes: Episodes) -> None:
-        """Take in the verdict on the step just judged, for instance to move a goal that was reached; nothing by default.
+        """Take in the verdict on the step just judged, for instance to move a goal reached; nothing by default.
 
         What changes here is seen from the next observation on.
         """

@@ -79,7 +79,7 @@ class Driver(ABC):
 
     @abstractmethod
     def counters(self) -> Mapping[str, torch.Tensor]:
-        """How often something went wrong since the last `reset`, int64 `(N,)` each: `warnings`, and what the engine adds."""
+        """Steps that went wrong since the last `reset`, int64 `(N,)` each: `warnings` and what the engine adds."""
 
     @abstractmethod
     def write_data(self, world: int, data: mujoco.MjData) -> mujoco.MjModel:

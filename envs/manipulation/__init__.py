@@ -1,0 +1,1 @@
+"""Robot arms and hands with sparse goals: the Fetch family and Adroit's tasks."""

@@ -1,0 +1,89 @@
+"""Fetch tasks as goals for the gripper or the object, with Gymnasium-Robotics' observations and sparse reward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cairngym.envs.checks import check_dtype
+from cairngym.envs.core import State, TensorEnv
+from cairngym.envs.goals import GoalTask
+from cairngym.envs.manipulation.fetch import FetchWorld
+from cairngym.envs.manipulation.fetch_config import FETCH, FetchConfig
+
+HORIZON = 50
+
+
+class FetchTask(GoalTask):
+    """Bring the gripper (reach) or the object (push, slide, pick and place) within 5 cm of the goal.
+
+    The reward is -1 while it is farther and 0 where it is not; episodes go on after success until the horizon.
+    The observation is the gripper's position (3), the object's position (3), the object's position relative to the
+    gripper (3), finger positions (2), the object's angles (3), its velocity relative to the gripper (3) and its angular
+    velocity (3), the gripper's velocity (3) and finger velocities (2); tasks without an object leave its entries out.
+    """
+
+    progress_scale = 0.3
+
+    def __init__(self, config: FetchConfig, dtype: torch.dtype, *, terminate_on_success: bool, horizon: int) -> None:
+        super().__init__(
+            observation_size=25 if config.has_object else 10, goal_size=3, threshold=config.threshold, horizon=horizon,
+            reward_range=(-1.0, 0.0), terminate_on_success=terminate_on_success, inclusive=False, dtype=dtype,
+        )  # fmt: skip
+        self.has_object = config.has_object
+        self.progress_fields = ("object_position" if config.has_object else "gripper_position", "goal")
+        self.count_fields = self.progress_fields[:1]
+
+    def features(self, state: State) -> torch.Tensor:
+        """The observation, `(B, 25)` or `(B, 10)`."""
+        gripper, fingers = state["gripper_position"], state["finger_position"]
+        motion = (state["gripper_velocity"], state["finger_velocity"])
+        if not self.has_object:
+            return torch.cat((gripper, fingers, *motion), dim=-1)
+        thing = state["object_position"]
+        relative_velocity = state["object_velocity"] - state["gripper_velocity"]
+        return torch.cat(
+            (
+                gripper, thing, thing - gripper, fingers, state["object_rotation"], relative_velocity,
+                state["object_rotation_velocity"], *motion,
+            ),
+            dim=-1,
+        )  # fmt: skip
+
+    def achieved_goal(self, state: State) -> torch.Tensor:
+        """Where the object, or without one the gripper, is, `(B, 3)`."""
+        return state["object_position" if self.has_object else "gripper_position"]
+
+
+def make_fetch(
+    env_id: str,
+    *,
+    num_envs: int = 1,
+    device: str = "cpu",
+    seed: int = 0,
+    dtype: torch.dtype | str = torch.float32,
+    terminate_on_success: bool = False,
+    horizon: int = HORIZON,
+    driver: str = "auto",
+    driver_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> TensorEnv:
+    """Make a Fetch env.
+
+    Args:
+        env_id: one of `FETCH`.
+        num_envs: how many copies.
+        device: "cpu" or "cuda".
+        seed: every draw derives from it.
+        dtype: of observations and measurements.
+        terminate_on_success: end an episode at success; upstream goes on.
+        horizon: steps after which an episode is truncated.
+        driver: "auto", "threads" or "warp".
+        driver_options: what the driver takes (`threads`; `nconmax`, `njmax`).
+        options: of `TensorEnv`.
+    """
+    config, number = FETCH[env_id], check_dtype(dtype)
+    world = FetchWorld(config, num_envs, device, dtype=number, driver={"driver": driver, **(driver_options or {})})
+    task = FetchTask(config, number, terminate_on_success=terminate_on_success, horizon=horizon)
+    return TensorEnv(world, task, seed=seed, **options)

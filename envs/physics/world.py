@@ -1,0 +1,178 @@
+"""A world under a physics driver: actions to controls, substeps, and measurements from fresh kinematics."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from cairngym.envs.data import State, StateField
+from cairngym.envs.episodes import Episodes
+from cairngym.envs.physics.driver import make_driver
+from cairngym.envs.random import Stream, uniform
+from cairngym.envs.world import World
+
+
+class PhysicsWorld(World):
+    """N copies of a MuJoCo model.
+
+    A subclass fills `variables` with what the task adds to the physics (a goal), says how an episode begins (`place`),
+    what an action does (`control`), and what can be measured (`measure`).
+
+    `info["physics_error"]` marks steps in which the simulation diverged: the world stands where it was before, its
+    episode is truncated. `info["physics"]` holds the driver's counters since the episode began.
+
+    Args:
+        model: compiled model.
+        num_envs: N.
+        device: "cpu" or "cuda".
+        substeps: physics steps per step.
+        action_size: numbers of an action, each in [-1, 1].
+        state_spec: what `measure` gives; floating-point fields are of `dtype`.
+        dtype: of the measurements.
+        driver: options of `make_driver`.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        num_envs: int,
+        device: str | torch.device,
+        *,
+        substeps: int,
+        action_size: int,
+        state_spec: Mapping[str, StateField],
+        dtype: torch.dtype = torch.float32,
+        driver: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.driver = make_driver(model, num_envs, device, **(driver or {}))
+        self.model, self.num_envs, self.device = self.driver.model, num_envs, self.driver.device
+        self.substeps, self.dtype, self.state_spec = substeps, dtype, state_spec
+        self.single_action_space = spaces.Box(-1.0, 1.0, (action_size,), np.float32)
+        self.variables: dict[str, torch.Tensor] = {}
+        self._measured: dict[str, torch.Tensor] | None = None
+
+    # What a subclass says ---------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def place(self, mask: torch.Tensor, draw: torch.Tensor) -> None:
+        """Put the masked worlds, just returned to the initial state, at the start of an episode.
+
+        Args:
+            mask: bool `(N,)`.
+            draw: `(N, num_draws)` uniform in [0, 1), of the driver's dtype.
+        """
+
+    @abstractmethod
+    def control(self, action: torch.Tensor) -> None:
+        """Turn actions `(N, action_size)`, of the driver's dtype and within [-1, 1], into controls."""
+
+    @abstractmethod
+    def measure(self) -> dict[str, torch.Tensor]:
+        """The fields of `state_spec` from the driver's views and `variables`."""
+
+    num_draws: int = 0
+    """How many random numbers `place` wants."""
+    kinematics: bool = True
+    """Whether `measure` reads derived views, so that they must be made fresh after every step."""
+
+    def constrain(self) -> None:
+        """Correct the state after the substeps, for instance to lock a joint; nothing by default."""
+        return
+
+    # The step ---------------------------------------------------------------------------------------------------------
+
+    def begin(self, mask: torch.Tensor, episodes: Episodes) -> None:
+        """Start new episodes in the masked worlds."""
+        if self.device.type == "cpu" and not bool(mask.any()):
+            return
+        self.driver.reset(mask)
+        draw = uniform(episodes.seed, episodes.env_id, episodes.number, Stream.LEVEL, self.num_draws)
+        self.place(mask, draw.to(self.driver.dtype))
+        self.driver.forward(mask)
+        self._measured = None
+
+    def advance(self, action: torch.Tensor) -> None:
+        """Step every world; actions that are not finite, which only a GPU lets through, count as zero."""
+        sound = torch.nan_to_num(action.to(self.driver.dtype), 0.0, 0.0, 0.0).clamp(-1.0, 1.0)
+        self.control(sound)
+        self.driver.step(self.substeps)
+        self.constrain()
+        if self.kinematics:
+            self.driver.forward()
+        self._measured = None
+
+    def diverged(self) -> torch.Tensor:
+        """Where the last step failed numerically."""
+        return self.driver.diverged
+
+    def report(self) -> Mapping[str, Any]:
+        """`physics_error` of the step and the driver's counters."""
+        return {"physics_error": self.driver.diverged, "physics": dict(self.driver.counters())}
+
+    @property
+    def state(self) -> State:
+        """The measurements, in copies of their own."""
+        if self._measured is None:
+            self._measured = {
+                name: value.to(self.state_spec[name].dtype, copy=True) for name, value in self.measure().items()
+            }
+        return self._measured
+
+    # Snapshots --------------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Copy the physics and the variables."""
+        return {
+            "physics": self.driver.get_state(),
+            "variables": {name: value.clone() for name, value in self.variables.items()},
+        }
+
+    def set_state(self, snapshot: Mapping[str, Any]) -> None:
+        """Return to a copy."""
+        self.driver.set_state(snapshot["physics"])
+        for name, value in snapshot["variables"].items():
+            self.variables[name].copy_(value)
+        self._measured = None
+
+    def inject(self, references: Sequence[Any]) -> None:
+        """Take over the state of reference envs, single upstream ones, into the first worlds.
+
+        Raises:
+            ValueError: more references than worlds.
+        """
+        if len(references) > self.num_envs:
+            raise ValueError(f"Expected at most {self.num_envs} reference envs, one a world, got {len(references)}.")
+        mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        mask[: len(references)] = True
+        for world, reference in enumerate(references):
+            self.driver.read_data(world, reference.unwrapped.data)
+            self.adopt(world, reference.unwrapped)
+        self.driver.forward(mask)
+        for world, reference in enumerate(references):
+            self.driver.read_data(world, reference.unwrapped.data)  # forward has moved the warm start
+        self._measured = None
+
+    @abstractmethod
+    def adopt(self, world: int, reference: Any) -> None:
+        """Take over what a reference env keeps beside its physics: goals, per-world model fields."""
+
+    def close(self) -> None:
+        """Release the driver."""
+        self.driver.close()
+
+
+def put(mask: torch.Tensor, target: torch.Tensor, values: torch.Tensor) -> None:
+    """Write `values` into the masked rows of the live tensor `target`, in place and without a wait."""
+    rows = mask.view(-1, *(1,) * (target.ndim - 1))
+    target.copy_(torch.where(rows, values.to(target.dtype), target))
+
+
+def between(draw: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Uniform numbers in [0, 1) to [low, high)."""
+    return low + draw * (high - low)
