@@ -24,7 +24,8 @@ TRIES = 32
 """Positions of the object drawn at once; the first that keeps its clearance is taken, and all fail once in 1e14."""
 MAX_AIR = 0.45
 """Metres a goal in the air is above the table, at most."""
-FINGERS = ("robot0:l_gripper_finger_joint", "robot0:r_gripper_finger_joint")
+FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")
+"""In the order of the observation, which is the model's."""
 
 
 class FetchWorld(PhysicsWorld):
@@ -73,6 +74,7 @@ class FetchWorld(PhysicsWorld):
         fingers = [find_id(model, "joint", name) for name in FINGERS]
         self._finger_qpos = [int(model.jnt_qposadr[joint]) for joint in fingers]
         self._finger_qvel = [int(model.jnt_dofadr[joint]) for joint in fingers]
+        self._driven_qpos = [int(model.jnt_qposadr[joint]) for joint in model.actuator_trnid[:, 0]]
         self._rotation = torch.tensor(GRIPPER_ROTATION, dtype=self.driver.dtype, device=self.device)
         self._dt = self.substeps * float(model.opt.timestep)
         if self.config.has_object:
@@ -102,11 +104,12 @@ class FetchWorld(PhysicsWorld):
     def control(self, action: torch.Tensor) -> None:
         """Move the mocap body from where the wrist is, and drive the fingers."""
         position, rotation = self._mocap
-        position[:, 0] = self._body_pose[0][:, self._wrist] + REACH * action[:, :3]
+        shift = REACH * action[:, :3].to(torch.float32)  # scaled in the precision actions come in, as upstream does
+        position[:, 0] = self._body_pose[0][:, self._wrist] + shift
         rotation[:, 0] = self._body_pose[1][:, self._wrist] + self._rotation
         if self._ctrl.shape[1]:
             closing = 0.0 if self.config.block_gripper else 1.0
-            self._ctrl[:] = self._qpos[:, self._finger_qpos] + closing * action[:, 3:]
+            self._ctrl[:] = self._qpos[:, self._driven_qpos] + closing * action[:, 3:]
 
     def constrain(self) -> None:
         """Lock the fingers where the task does."""
@@ -191,7 +194,7 @@ def state_spec(config: FetchConfig, dtype: torch.dtype) -> dict[str, StateField]
     spec = {
         "gripper_position": field("m", "Where the gripper's centre is in the world."),
         "gripper_velocity": field("m/step", "How far the gripper's centre moves in a step."),
-        "finger_position": field("m", "How far the left and the right finger are open.", 2),
+        "finger_position": field("m", "How far the right and the left finger are open.", 2),
         "finger_velocity": field("m/step", "How far the fingers move in a step.", 2),
         "goal": field("m", "Where the gripper, or the object if there is one, is wanted in the world."),
     }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from cairngym.envs.manipulation.adroit_config import ADROIT
 from cairngym.envs.manipulation.fetch_config import FETCH
 from cairngym.envs.registry import EnvSpec
 
+FETCH_MAKER = "cairngym.envs.manipulation.fetch_task:make_fetch"
+ADROIT_MAKER = "cairngym.envs.manipulation.adroit_task:make_adroit"
+
 
 def specs() -> list[EnvSpec]:
-    """The Fetch tasks."""
+    """The Fetch tasks and Adroit's sparse ones."""
     return [
-        EnvSpec(id=env_id, maker="cairngym.envs.manipulation.fetch_task:make_fetch", family="fetch") for env_id in FETCH
+        *(EnvSpec(id=env_id, maker=FETCH_MAKER, family="fetch") for env_id in FETCH),
+        *(EnvSpec(id=env_id, maker=ADROIT_MAKER, family="adroit") for env_id in ADROIT),
     ]
