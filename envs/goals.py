@@ -27,7 +27,12 @@ def goal_distance(achieved_goal: Array, desired_goal: Array) -> Array:
             f"Expected goals with equal last axes, got {tuple(achieved_goal.shape)} and {tuple(desired_goal.shape)}."
         )
     difference = achieved_goal - desired_goal
-    return ((difference * difference).sum(-1)) ** 0.5
+    squared = difference[..., 0] * difference[..., 0]
+    for k in range(1, difference.shape[-1]):  # in this order everywhere: sums by torch and numpy round differently
+        squared = squared + difference[..., k] * difference[..., k]
+    if isinstance(squared, torch.Tensor):
+        return squared.double().sqrt().to(squared.dtype)  # torch's own of float32 may be off by the last bit
+    return np.sqrt(squared)
 
 
 class GoalTask(Task):

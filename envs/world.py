@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,9 @@ class WorldSpec(ABC):
     """The lives of the N copies; handed over by `TensorEnv`, which keeps them."""
     reset_options: tuple[str, ...] = ()
     """Options of `reset` that the world takes, see `prepare`."""
+    spectators: tuple[Callable[[], None], ...] = ()
+    """Called in every step at the moment that `final_obs` describes, before goals move and episodes begin; for cameras.
+    Only worlds whose step is made by `World` call them."""
 
     def prepare(self, options: Mapping[str, Any]) -> None:
         """Take the `reset_options` given for the episodes about to begin; called with none once they have begun.
@@ -111,6 +114,8 @@ class World(WorldSpec):
             self.begin(over, episodes)
         state = self.state
         final_obs = task.observe(state)
+        for look in self.spectators:
+            look()
         broken = self.diverged() & ~over
         success, failure = task.success(state) & ~over, task.failure(state) & ~over & ~broken
         reward = torch.where(over, 0.0, task.reward(state, success, failure, episodes.length)).to(torch.float32)

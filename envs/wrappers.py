@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from cairngym.envs.checks import check_action, check_options, check_shape, unknown_name
 from cairngym.envs.core import Observation, State, TensorEnv, clone, where
+from cairngym.envs.pixels import PixelObservation
 from cairngym.envs.random import uniform
 from cairngym.envs.wrapper import TensorWrapper
 
@@ -224,6 +225,7 @@ class StickyActions(_ActionMemory):
 _wrappers: dict[str, Callable[..., TensorWrapper]] = {
     "action_delay": ActionDelay,
     "frame_stack": FrameStack,
+    "pixels": PixelObservation,
     "sticky_actions": StickyActions,
 }
 

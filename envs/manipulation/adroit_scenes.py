@@ -10,11 +10,14 @@ import torch
 from cairngym.envs.data import StateField
 from cairngym.envs.goals import goal_distance
 from cairngym.envs.manipulation.adroit import AdroitWorld, scalar_field, vector_field
+from cairngym.envs.physics.camera import Camera
 from cairngym.envs.physics.models import find_id
 
 
 class DoorWorld(AdroitWorld):
     """A door behind a latch, which the handle turns."""
+
+    camera = Camera(lookat=(0.0, 0.0, 0.2), distance=1.5, azimuth=90.0, elevation=-45.0)
 
     def own_fields(self) -> dict[str, StateField]:
         """Handle, latch and hinge."""
@@ -35,6 +38,10 @@ class DoorWorld(AdroitWorld):
 
 class HammerWorld(AdroitWorld):
     """A hammer on the table, and a nail in an upright board."""
+
+    camera = Camera(lookat=(0.0, 0.0, 0.2), distance=1.3, azimuth=45.0, elevation=-40.0)
+
+    accelerations = True  # the force on the nail is a sensor of them
 
     def own_fields(self) -> dict[str, StateField]:
         """Hammer head and nail."""
@@ -62,6 +69,8 @@ class HammerWorld(AdroitWorld):
 
 class PenWorld(AdroitWorld):
     """A pen above the open hand, whose forearm is fixed, and a picture of the pen turned as it is wanted."""
+
+    camera = Camera(lookat=(0.0, -0.1, 0.2), distance=1.0, azimuth=-45.0, elevation=-45.0)
 
     def own_fields(self) -> dict[str, StateField]:
         """How the pen is and is wanted."""
@@ -98,6 +107,8 @@ class PenWorld(AdroitWorld):
 
 class RelocateWorld(AdroitWorld):
     """A ball on the table, and a place in the air to hold it at."""
+
+    camera = Camera(lookat=(0.0, 0.0, 0.1), distance=1.5, azimuth=90.0, elevation=-45.0)
 
     def own_fields(self) -> dict[str, StateField]:
         """Where the ball is wanted."""

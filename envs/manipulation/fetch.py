@@ -10,6 +10,7 @@ import torch
 
 from cairngym.envs.data import StateField
 from cairngym.envs.manipulation.fetch_config import FetchConfig
+from cairngym.envs.physics.camera import Camera
 from cairngym.envs.physics.kinematics import matrix_to_euler, point_velocity
 from cairngym.envs.physics.models import find_id, package_file, require
 from cairngym.envs.physics.world import PhysicsWorld, between, put
@@ -43,6 +44,9 @@ class FetchWorld(PhysicsWorld):
     Raises:
         ValueError: the model lacks a site, a joint or a body that is measured.
     """
+
+    camera = Camera(lookat=(1.3, 0.75, 0.55), distance=1.8, azimuth=132.0, elevation=-24.0)
+    hidden_sites = ("target0",)
 
     def __init__(
         self, config: FetchConfig, num_envs: int, device: str, *, dtype: torch.dtype, driver: dict[str, Any]

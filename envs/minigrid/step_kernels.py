@@ -10,6 +10,7 @@ from typing import Any
 
 import warp as wp
 
+from cairngym.envs.life_kernels import DISABLED, LEVEL_STREAM, NEXT_STEP, SAME_STEP, Life, key_of, next_life, record
 from cairngym.envs.minigrid.cells import DONE, EMPTY_CELL
 from cairngym.envs.minigrid.family import NUM_VARIABLES, Rule
 from cairngym.envs.minigrid.grid_kernels import (
@@ -26,10 +27,6 @@ from cairngym.envs.minigrid.grid_kernels import (
 )
 from cairngym.envs.minigrid.plan import Plans, measure_plan
 from cairngym.envs.random_kernels import Key, below, words
-
-SAME_STEP, NEXT_STEP, DISABLED = range(3)
-LEVEL_STREAM = 0
-"""`cairngym.envs.random.Stream.LEVEL`."""
 
 
 @wp.struct
@@ -49,20 +46,6 @@ class Levels:
     current_mission: wp.array(dtype=wp.int32)
     parameters: wp.array(dtype=wp.int32)
     """`Generator.parameters` of the id; empty where levels come from a bank."""
-
-
-@wp.struct
-class Life:
-    """The counters of `cairngym.envs.episodes.Episodes`, shared with torch."""
-
-    number: wp.array(dtype=wp.int64)
-    length: wp.array(dtype=wp.int64)
-    returns: wp.array(dtype=wp.float32)
-    succeeded: wp.array(dtype=wp.uint8)
-    terminated: wp.array(dtype=wp.uint8)
-    truncated: wp.array(dtype=wp.uint8)
-    seed_low: wp.uint32
-    seed_high: wp.uint32
 
 
 @wp.struct
@@ -87,12 +70,6 @@ class Settings:
 
 
 @wp.func
-def key_of(life: Life, e: int) -> Key:
-    """The key of world e's episode."""
-    return Key(life.seed_low, life.seed_high, wp.uint32(e), wp.uint32(life.number[e]))
-
-
-@wp.func
 def draw_level(grids: Grids, levels: Levels, plans: Plans, e: int, key: Key) -> None:
     """Start world e in a level drawn from the bank."""
     load_level(grids, levels, e, below(words(key, LEVEL_STREAM, 0, 0)[0], levels.count))
@@ -110,16 +87,6 @@ def load_level(grids: Grids, levels: Levels, e: int, row: int) -> None:
         grids.variables[e, i] = levels.variables[row, i]
     levels.current[e] = row
     levels.current_mission[e] = levels.mission[row]
-
-
-@wp.func
-def clear_life(life: Life, e: int) -> None:
-    """Zero the counters of a new episode."""
-    life.length[e] = wp.int64(0)
-    life.returns[e] = wp.float32(0.0)
-    life.succeeded[e] = wp.uint8(0)
-    life.terminated[e] = wp.uint8(0)
-    life.truncated[e] = wp.uint8(0)
 
 
 @wp.func
@@ -205,8 +172,7 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
         terminated = int(0)
         truncated = int(0)
         if over != 0 and settings.mode == NEXT_STEP:
-            life.number[e] = life.number[e] + wp.int64(1)
-            clear_life(life, e)
+            next_life(life, e)
             begin(grids, levels, plans, e, key_of(life, e))
         elif over != 0 and settings.mode == DISABLED:
             terminated = int(life.terminated[e])
@@ -225,10 +191,7 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
             reward = reward_of(verdict, length, settings.horizon)
             terminated = wp.where(verdict != CONTINUE, 1, 0)
             truncated = wp.where(length >= settings.horizon, 1, 0)
-            life.returns[e] = life.returns[e] + reward
-            life.succeeded[e] = wp.uint8(int(life.succeeded[e]) | success)
-            life.terminated[e] = wp.uint8(terminated)
-            life.truncated[e] = wp.uint8(truncated)
+            record(life, e, reward, success, terminated, truncated)
         report(
             settings.num_envs, e, levels.tokens.shape[1], life, reward, success, terminated, truncated,
             integers, floats, flags,
@@ -236,8 +199,7 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
         if terminated + truncated > 0 and settings.mode == SAME_STEP:
             observe(grids, levels, settings, sight, e, images, integers, 1, 1)
             keep_ended(grids, levels, ended, e)
-            life.number[e] = life.number[e] + wp.int64(1)
-            clear_life(life, e)
+            next_life(life, e)
             begin(grids, levels, plans, e, key_of(life, e))
             observe(grids, levels, settings, sight, e, images, integers, 0, 0)
         else:

@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode
 from cairngym.envs.checks import check_shape
 from cairngym.envs.core import Observation, Outcome, State, TaskSpec, WorldSpec
 from cairngym.envs.episodes import Episodes
+from cairngym.envs.life_kernels import DISABLED, NEXT_STEP, SAME_STEP, Life
 from cairngym.envs.minigrid import missions, reference
 from cairngym.envs.minigrid.cells import EMPTY_CELL
 from cairngym.envs.minigrid.families import get_family
@@ -28,11 +29,7 @@ from cairngym.envs.minigrid.measurements import Moment
 from cairngym.envs.minigrid.outputs import Outputs, allocate
 from cairngym.envs.minigrid.sight import sight_table
 from cairngym.envs.minigrid.step_kernels import (
-    DISABLED,
-    NEXT_STEP,
-    SAME_STEP,
     Ended,
-    Life,
     Settings,
     begin_kernel,
     draw_level,
@@ -40,8 +37,8 @@ from cairngym.envs.minigrid.step_kernels import (
 )  # fmt: skip
 from cairngym.envs.minigrid.store import LevelStore, array
 from cairngym.envs.minigrid.task import state_spec
-from cairngym.envs.warp_setup import start_warp
 from cairngym.envs.state_view import StateView
+from cairngym.envs.warp_setup import start_warp
 
 MODES = {AutoresetMode.SAME_STEP: SAME_STEP, AutoresetMode.NEXT_STEP: NEXT_STEP, AutoresetMode.DISABLED: DISABLED}
 WIDE_MACHINES = ("x86_64", "amd64", "arm64", "aarch64")

@@ -22,7 +22,8 @@ class Driver(ABC):
     (`xpos`, `site_xpos`, `cvel`, `sensordata` …) describe the state at the last `forward`, and lag after `step`.
 
     A simulation that diverges in a step (NaN, or a MuJoCo warning that its state is bad) is put back to where it was
-    before the step and marked in `diverged`, so that no view ever holds what is not finite.
+    before the step (or to the initial state, if it was not sound then) and marked in `diverged`, so that no view ever
+    holds what is not finite.
 
     Attributes:
         model: the compiled model all simulations share, but for the fields in `field`.
@@ -30,6 +31,7 @@ class Driver(ABC):
         device: where the tensors live.
         dtype: of the views: float64 on threads, float32 on a GPU.
         diverged: bool `(N,)`, which simulations failed in the last `step`.
+        accelerations: whether `forward` computes accelerations, and the sensors of them; it is quicker without.
     """
 
     model: mujoco.MjModel
@@ -37,6 +39,7 @@ class Driver(ABC):
     device: torch.device
     dtype: torch.dtype
     diverged: torch.Tensor
+    accelerations: bool = True
 
     @abstractmethod
     def view(self, name: str) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -16,10 +17,12 @@ from cairngym.envs.checks import unknown_name
 from cairngym.envs.physics.driver import Driver
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+WARNINGS = mujoco.mjtWarning
 BAD = [
-    int(w)
-    for w in (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+    int(kind)
+    for kind in (WARNINGS.mjWARN_BADQPOS, WARNINGS.mjWARN_BADQVEL, WARNINGS.mjWARN_BADQACC, WARNINGS.mjWARN_BADCTRL)
 ]
+"""After the first three MuJoCo starts a simulation over, after the last it ignores the controls."""
 
 
 class ThreadsDriver(Driver):
@@ -68,6 +71,9 @@ class ThreadsDriver(Driver):
     def set_const(self) -> None:
         """Run `mj_setConst` in every simulation."""
         self.batch.set_const()
+        for name in mujoco.batch.MODEL_FIELDS:
+            if name not in self._fields and self.batch.expanded(name) is not None:
+                self.field(name)  # derived values are the simulation's own, so snapshots hold them
 
     def set_initial(self, data: mujoco.MjData) -> None:
         """Keep `data`'s integration state as the one to start from."""
@@ -75,39 +81,49 @@ class ThreadsDriver(Driver):
 
     def reset(self, mask: torch.Tensor) -> None:
         """Return the masked simulations to the initial state."""
-        self.batch.state[mask.numpy()] = self._initial
+        rows = mask.numpy()
+        self.batch.state[rows] = self._before[rows] = self._initial
         self._faults.masked_fill_(mask, 0)
 
     def step(self, substeps: int) -> None:
         """Advance every simulation, and put back those that diverged."""
         np.copyto(self._before, self.batch.state)
-        seen = self._bad_warnings()
+        self.batch.warning[...] = 0  # MuJoCo starts counting anew where it starts a simulation over
+        failed = np.zeros(self.num_worlds, dtype=bool)
         try:
             self.batch.step(nstep=substeps)
-        except mujoco.batch.SimulationError:
-            failed = np.asarray(self.batch.status != 0)
-        else:
-            failed = np.zeros(self.num_worlds, dtype=bool)
-        failed |= self._bad_warnings() != seen
+        except mujoco.batch.SimulationError as error:
+            failed[error.ids] = True
+        failed |= self.batch.warning[:, BAD, 1].any(axis=1)
         if not all(np.abs(values).max(initial=0.0) <= mujoco.mjMAXVAL for values in self._motion):
             for values in self._motion:
-                failed |= ~(np.abs(values) <= mujoco.mjMAXVAL).all(axis=1)
-        if failed.any():
-            self.batch.state[failed] = self._before[failed]
+                failed |= ~_sound(values)
         self.diverged = torch.from_numpy(failed)
         self._faults += self.diverged
+        if failed.any():
+            self._put_back(failed.nonzero()[0])
 
-    def _bad_warnings(self) -> np.ndarray:
-        return self.batch.warning[:, BAD, 0].sum(axis=1)
+    def _put_back(self, ids: np.ndarray) -> None:
+        """Return simulations to where they were before the step, or to the initial state if that is no sound one."""
+        before = self._before[ids]
+        self.batch.state[ids] = np.where(_sound(before)[:, None], before, self._initial)
 
     def forward(self, mask: torch.Tensor | None = None) -> None:
-        """Run `mj_forward` in the masked simulations."""
-        if mask is None:
-            self.batch.forward()
+        """Run `mj_forward`, or its stages up to velocities, in the masked simulations; one that raises diverges too."""
+        ids = None if mask is None else mask.numpy().nonzero()[0]
+        if ids is not None and not len(ids):
             return
-        ids = mask.numpy().nonzero()[0]
-        if len(ids):
-            self.batch.forward(ids)
+        stage = mujoco.mjtStage.mjSTAGE_ACC if self.accelerations else mujoco.mjtStage.mjSTAGE_VEL
+        try:
+            self.batch.forward(ids, int(stage))
+        except mujoco.batch.SimulationError as error:
+            self._put_back(error.ids)
+            failed = torch.zeros_like(self.diverged)
+            failed[error.ids] = True
+            self._faults += failed & ~self.diverged
+            self.diverged = self.diverged | failed
+            with contextlib.suppress(mujoco.batch.SimulationError):  # then views keep the last values they had
+                self.batch.forward(error.ids, int(stage))
 
     def counters(self) -> Mapping[str, torch.Tensor]:
         """`warnings`: steps that diverged since the last reset."""
@@ -135,13 +151,24 @@ class ThreadsDriver(Driver):
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
         """Return to a copy and make the views current."""
-        for name, values in snapshot["fields"].items():
-            self.field(name).copy_(values)
+        for name in {*snapshot["fields"], *self._fields}:
+            values = snapshot["fields"].get(name)
+            self.field(name).copy_(self._shared(name) if values is None else values)
         state = snapshot["state"].numpy()
         self.batch.state[...] = state
         self.batch.forward()
         self.batch.state[...] = state  # forward has moved the warm start
         self.diverged, self._faults = snapshot["diverged"].clone(), snapshot["faults"].clone()
+
+    def _shared(self, name: str) -> torch.Tensor:
+        """The model's own value of a field."""
+        holder, _, option = name.rpartition(".")
+        return torch.as_tensor(getattr(self.model.opt if holder else self.model, option))
+
+
+def _sound(rows: np.ndarray) -> np.ndarray:
+    """Whether all numbers of each row are such as MuJoCo computes with, bool `(N,)`."""
+    return np.asarray((np.abs(rows) <= mujoco.mjMAXVAL).all(axis=1))
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

@@ -13,7 +13,9 @@ from gymnasium import spaces
 
 from cairngym.envs.data import State, StateField
 from cairngym.envs.episodes import Episodes
+from cairngym.envs.physics.camera import Camera, Marker, check_camera, check_size
 from cairngym.envs.physics.driver import make_driver
+from cairngym.envs.physics.render import OffscreenRenderer
 from cairngym.envs.random import Stream, uniform
 from cairngym.envs.world import World
 
@@ -52,10 +54,12 @@ class PhysicsWorld(World):
     ) -> None:
         self.driver = make_driver(model, num_envs, device, **(driver or {}))
         self.model, self.num_envs, self.device = self.driver.model, num_envs, self.driver.device
+        self.driver.accelerations = self.accelerations
         self.substeps, self.dtype, self.state_spec = substeps, dtype, state_spec
         self.single_action_space = spaces.Box(-1.0, 1.0, (action_size,), np.float32)
         self.variables: dict[str, torch.Tensor] = {}
         self._measured: dict[str, torch.Tensor] | None = None
+        self._renderer: OffscreenRenderer | None = None
 
     # What a subclass says ---------------------------------------------------------------------------------------------
 
@@ -80,6 +84,8 @@ class PhysicsWorld(World):
     """How many random numbers `place` wants."""
     kinematics: bool = True
     """Whether `measure` reads derived views, so that they must be made fresh after every step."""
+    accelerations: bool = False
+    """Whether it reads accelerations, forces, or sensors of them."""
 
     def constrain(self) -> None:
         """Correct the state after the substeps, for instance to lock a joint; nothing by default."""
@@ -124,6 +130,57 @@ class PhysicsWorld(World):
             }
         return self._measured
 
+    # Pictures ---------------------------------------------------------------------------------------------------------
+
+    camera: Camera | str | None = None
+    """Where `render` looks from: a camera, the name of one in the model, or None for all of the model."""
+    render_size: tuple[int, int] = (480, 480)
+    """Width and height of the frames of `render`, pixels."""
+    hidden_sites: tuple[str, ...] = ()
+    """Sites of the model left out of pictures, such as targets that nothing moves."""
+    goal_radius: float = 0.05
+    """Of the ball that marks the goal, m."""
+    goal_height: float = 0.0
+    """Where the ball of a goal on the plane is drawn, m."""
+
+    def aim(self, camera: Camera | str | None = None, render_size: tuple[int, int] | None = None) -> None:
+        """Choose what `render` shows; None leaves it as it is.
+
+        Raises:
+            UnknownNameError: the model has no camera of that name.
+            ValueError: a camera or a size that can't be.
+        """
+        if camera is not None:
+            self.camera = check_camera(self.model, camera)
+        if render_size is not None:
+            check_size(*render_size)
+            self.render_size = render_size
+
+    def markers(self) -> Sequence[Marker]:
+        """What pictures show beside the physics: the goal, where `variables` has one in the plane or in space."""
+        goal = self.variables.get("goal")
+        if goal is None or goal.shape[1:] not in ((2,), (3,)):
+            return ()
+        height = torch.full_like(goal[:, :1], self.goal_height)
+        return (Marker(position=torch.cat((goal, height), dim=1)[:, :3], radius=self.goal_radius),)
+
+    def render(self, env_ids: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Draw the given worlds and their goals, uint8 `(height, width, 3)` each."""
+        return self.frames(env_ids, self.camera, *self.render_size, self.markers())
+
+    def frames(
+        self,
+        env_ids: Sequence[int],
+        camera: Camera | str | None,
+        width: int,
+        height: int,
+        markers: Sequence[Marker] = (),
+    ) -> tuple[np.ndarray, ...]:
+        """Draw the given worlds from another camera; see `OffscreenRenderer.frames`."""
+        if self._renderer is None:
+            self._renderer = OffscreenRenderer(self.driver, self.hidden_sites)
+        return self._renderer.frames(env_ids, camera, width, height, markers)
+
     # Snapshots --------------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
@@ -154,8 +211,6 @@ class PhysicsWorld(World):
             self.driver.read_data(world, reference.unwrapped.data)
             self.adopt(world, reference.unwrapped)
         self.driver.forward(mask)
-        for world, reference in enumerate(references):
-            self.driver.read_data(world, reference.unwrapped.data)  # forward has moved the warm start
         self._measured = None
 
     @abstractmethod
@@ -163,7 +218,9 @@ class PhysicsWorld(World):
         """Take over what a reference env keeps beside its physics: goals, per-world model fields."""
 
     def close(self) -> None:
-        """Release the driver."""
+        """Release the driver and what draws."""
+        if self._renderer is not None:
+            self._renderer.close()
         self.driver.close()
 
 

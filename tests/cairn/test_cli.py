@@ -213,7 +213,7 @@ def test_watch_needs_a_world_that_draws(trained, capsys):
     assert "TabularWorld draws no pictures" in capsys.readouterr().err
 
 
-def test_watch_writes_a_video(trained, tmp_path, capsys, monkeypatch):
+def test_watch_writes_a_video_and_a_contact_sheet(trained, tmp_path, capsys, monkeypatch):
     import cv2
 
     def render(world, env_ids):
@@ -235,7 +235,10 @@ def test_watch_writes_a_video(trained, tmp_path, capsys, monkeypatch):
     assert count >= 2 * (9 + 5)
     blue, _, red = first[16, 8].astype(int)
     assert red > 150 > blue
-    assert [path.name for path in output.parent.iterdir()] == ["video.mp4"]
+    assert f"Contact sheet: {output.with_suffix('.png')}" in text
+    sheet = cv2.imread(str(output.with_suffix(".png")))
+    assert sheet.shape[1] == 6 * 160 + 5 * 6
+    assert sorted(path.name for path in output.parent.iterdir()) == ["video.mp4", "video.png"]
 
 
 def test_compare_report_and_check_end_to_end(tmp_path, capsys, monkeypatch):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warp as wp
 
+from cairngym.envs.life_kernels import LEVEL_STREAM
 from cairngym.envs.minigrid import cells as c
 from cairngym.envs.minigrid.family import NUM_VARIABLES
 from cairngym.envs.minigrid.grid_kernels import Grids
 from cairngym.envs.minigrid.plan import MAX_TARGETS, Plans, make_plan
+from cairngym.envs.minigrid.step_kernels import Levels
 from cairngym.envs.random_kernels import Key, below, words
-from cairngym.envs.minigrid.step_kernels import LEVEL_STREAM, Levels
 
 EMPTY_CELL, WALL_CELL = c.EMPTY_CELL, c.WALL_CELL
 GOAL_CELL = c.pack(c.GOAL, c.GREEN)

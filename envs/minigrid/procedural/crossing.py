@@ -21,8 +21,8 @@ from cairngym.envs.minigrid.procedural.common import (
     put_row,
     walled,
 )
-from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
+from cairngym.envs.random_kernels import Key, below
 
 CROSSINGS, OBSTACLE = range(2)
 """Parameters: how many rivers, and the packed cell they are made of."""

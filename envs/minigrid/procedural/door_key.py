@@ -22,8 +22,8 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     walled,
 )
-from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
+from cairngym.envs.random_kernels import Key, below
 
 DOOR_CELL, KEY_CELL = c.pack(c.DOOR, c.YELLOW, c.LOCKED), c.pack(c.KEY, c.YELLOW)
 

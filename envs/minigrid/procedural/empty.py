@@ -19,8 +19,8 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     walled,
 )
-from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
+from cairngym.envs.random_kernels import Key, below
 
 START, DIRECTION = range(2)
 """Parameters: cell the agent starts from, or NOWHERE for a random one, and where it then looks."""

@@ -23,8 +23,8 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     walled,
 )
-from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
+from cairngym.envs.random_kernels import Key, below
 
 
 @wp.func

@@ -30,8 +30,8 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     shut_door,
 )
-from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
+from cairngym.envs.random_kernels import Key, below
 
 OBJECT, DRAWS = range(2)
 """Parameters: type of the object, and how many doors may be drawn before those still missing are added in order."""

@@ -20,8 +20,8 @@ from cairngym.envs.minigrid.procedural.common import (
     put_column,
     walled,
 )
-from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
+from cairngym.envs.random_kernels import Key, below
 
 OBSTACLE = 0
 """Parameter: the packed cell of an obstacle."""

@@ -28,8 +28,8 @@ from cairngym.envs.minigrid.procedural.common import (
     random_free,
     shut_door,
 )
-from cairngym.envs.random_kernels import Key, below
 from cairngym.envs.minigrid.step_kernels import Levels
+from cairngym.envs.random_kernels import Key, below
 
 MIN_ROOMS, MAX_ROOMS, MAX_SIZE = range(3)
 """Parameters: fewest and most rooms, and the longest side of a room, walls included."""
