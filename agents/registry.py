@@ -35,11 +35,13 @@ def _sb3(algorithm: str) -> AgentEntry:
 
 _agents: dict[str, AgentEntry] = {
     "ppo": AgentEntry(agent="cairngym.agents.ppo:PPO", config="cairngym.agents.ppo_config:PPOConfig"),
+    "sac": AgentEntry(agent="cairngym.agents.sac:SAC", config="cairngym.agents.off_policy_config:SACConfig"),
     "sb3-a2c": _sb3("A2C"),
     "sb3-dqn": _sb3("DQN"),
     "sb3-ppo": _sb3("PPO"),
     "sb3-sac": _sb3("SAC"),
     "sb3-td3": _sb3("TD3"),
+    "td3": AgentEntry(agent="cairngym.agents.td3:TD3", config="cairngym.agents.off_policy_config:TD3Config"),
 }
 
 

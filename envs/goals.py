@@ -30,9 +30,9 @@ def goal_distance(achieved_goal: Array, desired_goal: Array) -> Array:
     squared = difference[..., 0] * difference[..., 0]
     for k in range(1, difference.shape[-1]):  # in this order everywhere: sums by torch and numpy round differently
         squared = squared + difference[..., k] * difference[..., k]
-    if isinstance(squared, torch.Tensor):
-        return squared.double().sqrt().to(squared.dtype)  # torch's own of float32 may be off by the last bit
-    return np.sqrt(squared)
+    if isinstance(squared, np.ndarray | np.generic):
+        return np.sqrt(squared)
+    return squared.double().sqrt().to(squared.dtype)  # torch's own of float32 may be off by the last bit
 
 
 class GoalTask(Task):
