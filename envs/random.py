@@ -33,10 +33,8 @@ class Stream(enum.IntEnum):
 
 def _multiply(a: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
     """High and low 32 bits of a * factor, both operands being 32-bit values held in int64."""
-    # Split so that no partial product leaves the 63 bits an int64 can hold.
-    low = a * (factor & 0xFFFF)
-    high = a * (factor >> 16) + (low >> 16)
-    return (high >> 16) & MASK32, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
+    product = a * factor  # int64 wraps modulo 2**64, so that both halves are exact
+    return (product >> 32) & MASK32, product & MASK32
 
 
 def philox(counter: tuple[torch.Tensor, ...], key: int) -> torch.Tensor:

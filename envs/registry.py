@@ -20,6 +20,7 @@ FAMILIES = (
     "cairngym.envs.minigrid",
     "cairngym.envs.chain",
     "cairngym.envs.manipulation.specs",
+    "cairngym.envs.navigation.specs",
     "cairngym.envs.navigation.lidar.specs",
 )
 """Modules whose `specs()` lists a family's ids; none of them imports torch or a simulator."""

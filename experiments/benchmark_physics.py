@@ -110,8 +110,8 @@ def upstream(env_id: str) -> Candidate:
     gymnasium.register_envs(gymnasium_robotics)
     env = gymnasium.make(env_id, disable_env_checker=True)
     env.reset(seed=0)
-    space = env.action_space
-    turns = cycle(np.random.default_rng(0).uniform(space.low, space.high, (256, *space.shape)))  # type: ignore[attr-defined]
+    space: Any = env.action_space
+    turns = cycle(np.random.default_rng(0).uniform(space.low, space.high, (256, *space.shape)))
 
     def run() -> int:
         for _ in range(32):

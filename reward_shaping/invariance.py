@@ -183,7 +183,7 @@ def _every_transition(world: TabularWorld, task: Task) -> tuple[Transition, torc
     batch = Transition(
         obs=task.observe(state), state=state, action=action,
         next_obs=task.observe(next_state), next_state=next_state,
-        reward=task.reward(success, failure, torch.ones_like(before)).to(torch.float32),
+        reward=task.reward(next_state, success, failure, torch.ones_like(before)).to(torch.float32),
         terminated=terminal[after], truncated=torch.zeros_like(success), success=success, env_id=None,
     )  # fmt: skip
     return batch, support

@@ -62,13 +62,15 @@ def test_model_is_upstream_s(env_id):
         warnings.simplefilter("ignore")  # upstream would rather have AntMaze-v5
         reference = gymnasium.make(env_id)
     Path(reference.unwrapped.tmp_xml_file_path).unlink()
-    ours, theirs = make_maze(env_id).world.model, reference.unwrapped.model
-    public = [name for name in dir(theirs) if not name.startswith("_")]
-    names = [name for name in public if isinstance(getattr(theirs, name), np.ndarray | int)]
-    different = {name for name in names if not np.array_equal(getattr(ours, name), getattr(theirs, name))}
-    # The site that marks the goal in pictures is all that may differ.
-    assert different <= {"site_pos", "site_size"}
-    assert {"geom_pos", "geom_size", "geom_friction", "geom_contype", "body_mass", "dof_damping"} <= set(names)
+    config, theirs = MAZES[env_id], reference.unwrapped.model
+    ours = maze_model(config.agent, parse_map(MAPS[config.map]))
+    families = ("body_", "jnt_", "dof_", "geom_", "actuator_", "qpos", "pair_", "exclude_")
+    names = {name for name in dir(theirs) if name.startswith(families)} - {"geom_rgba"}
+    assert {"geom_pos", "geom_size", "geom_friction", "geom_contype", "body_mass", "dof_damping"} <= names
+    assert not [name for name in names if not np.array_equal(getattr(ours, name), getattr(theirs, name))]
+    options = [name for name in dir(theirs.opt) if not name.startswith("_")]
+    assert "timestep" in options
+    assert not [name for name in options if not np.array_equal(getattr(ours.opt, name), getattr(theirs.opt, name))]
 
 
 # Starts and goals -----------------------------------------------------------------------------------------------------
