@@ -51,13 +51,16 @@ class Features(nn.Module):
         encoder: splits observations into symbols and features.
         normalize: whether features are centred and scaled.
         clip: bound of the normalised features in standard deviations.
+        floor: what is added, squared, to their variances: about the least standard deviation they are divided by.
     """
 
-    def __init__(self, encoder: InputEncoder, *, normalize: bool = True, clip: float = 10.0) -> None:
+    def __init__(
+        self, encoder: InputEncoder, *, normalize: bool = True, clip: float = 10.0, floor: float = 0.01
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         selected = encoder.normalized if normalize else torch.zeros_like(encoder.normalized)
-        self.normalizer = RunningNormalizer(selected, clip)
+        self.normalizer = RunningNormalizer(selected, clip, floor**2)
         self.size = encoder.num_symbols + encoder.num_features
 
     def forward(self, obs: Observation) -> torch.Tensor:

@@ -72,7 +72,10 @@ class OffPolicy(Agent):
         config = self.config
         with torch.random.fork_rng(devices=[]):  # same parameters on every device, and nobody else's draws moved
             torch.manual_seed(config.seed)
-            features = Features(make_encoder(env), normalize=config.normalize, clip=config.observation_clip)
+            features = Features(
+                make_encoder(env), normalize=config.normalize, clip=config.observation_clip,
+                floor=config.observation_floor,
+            )  # fmt: skip
             self.critic = EnsembleCritic(
                 features.size + self.box.size, config.hidden, config.critics, activation=config.activation,
                 layer_norm=config.layer_norm,

@@ -52,6 +52,8 @@ class OffPolicyConfig:
     """Whether observations are centred and scaled by the statistics of those collected."""
     observation_clip: float = 10.0
     """Bound of normalised observations in standard deviations."""
+    observation_floor: float = 0.01
+    """Least standard deviation an observation is divided by, so that what hardly ever moves is not blown up."""
     capacity: int = 1_000_000
     """Transitions the replay holds."""
     n_step: int = 1
@@ -94,7 +96,7 @@ class OffPolicyConfig:
         self._check_at_least("warmup_steps", 0)
         for name in ("gamma", "tau", "hindsight_ratio", "demonstration_ratio", "random_actions"):
             self._check_share(name)
-        for name in ("learning_rate", "updates_per_step", "observation_clip"):
+        for name in ("learning_rate", "updates_per_step", "observation_clip", "observation_floor"):
             self._check_positive(name)
         if self.actor_learning_rate is not None:
             self._check_positive("actor_learning_rate")

@@ -60,6 +60,8 @@ class Hindsight:
     """CPU threads of torch and of the physics."""
     sb3: bool = True
     """Whether Stable-Baselines3 is measured too."""
+    sb3_patience: float = 2.0
+    """How many times our wall time Stable-Baselines3 gets for our env steps, at most."""
     out: Path | None = None
     """JSON file for the result."""
 
@@ -113,7 +115,7 @@ def ours(run: RunConfig, config: Hindsight) -> dict[str, Any]:
 
 
 def stable_baselines(run: RunConfig, config: Hindsight, seconds: float, steps: int) -> list[dict[str, Any]]:
-    """SB3's SAC with HER on the same env: its success after `seconds` and after `steps`, in at most three times either."""
+    """SB3's SAC with HER on the same env: its success after `seconds`, and after `steps` or `sb3_patience`."""
     from stable_baselines3 import HerReplayBuffer
 
     env = cairngym.make(run.task, 8, seed=run.seed, **run.env)
@@ -127,7 +129,7 @@ def stable_baselines(run: RunConfig, config: Hindsight, seconds: float, steps: i
     )
     judge = cairngym.make(run.task, 200, seed=EVALUATION_SEED, **run.env)
     clock, found = Clock(), {}
-    give_up = 3.0 * seconds
+    give_up = config.sb3_patience * seconds
 
     def watch(metrics: Mapping[str, Any]) -> bool:
         passed = clock.stop()

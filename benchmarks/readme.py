@@ -17,6 +17,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 NOT_MEASURED = "not measured yet"
+MINIGRID = ("torch", "warp-lang", "minigrid")
+"""The packages that decide the figures on MiniGrid."""
+HINDSIGHT = {"hindsight_reach": "FetchReach-v4", "hindsight_push": "FetchPush-v4"}
+"""Records of `benchmarks/hindsight.py`, and the ids they are of."""
 
 
 def load(name: str) -> dict[str, Any] | None:
@@ -25,12 +29,12 @@ def load(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def made_with(record: dict[str, Any]) -> str:
-    """One line on the machine and the versions."""
+def made_with(record: dict[str, Any], what: str, *packages: str) -> str:
+    """One line on what was measured, the machine and the versions."""
     hardware, versions = record["hardware"], record["versions"]
-    shown = ", ".join(f"{name} {versions[name]}" for name in ("torch", "warp-lang", "minigrid") if name in versions)
+    shown = ", ".join(f"{name} {versions[name]}" for name in packages if name in versions)
     place = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['usable_cores']} cores"
-    return f"\n{record['env']} on {place}; Python {versions['python']}, {shown}."
+    return f"\n{what} on {place}; Python {versions['python']}, {shown}."
 
 
 def worlds() -> str:
@@ -52,7 +56,38 @@ def worlds() -> str:
         rows.append(f"| {r['name']}, GPU | {r['envs']} | | {r['steps_per_second'] / 1e6:.1f} | | |")
     if not gpu:
         rows.append(f"| cairngym, GPU | | | {NOT_MEASURED} | | |")
-    return "\n".join(rows) + ("\n" + made_with(cpu) if cpu else "")
+    return "\n".join(rows) + ("\n" + made_with(cpu, cpu["env"], *MINIGRID) if cpu else "")
+
+
+def physics() -> str:
+    """Steps per second of the MuJoCo worlds, beside raw stepping of their models and the peers, CPU and GPU."""
+    rows = ["| task | worlds | envs | threads | steps/s | of raw | x EnvPool |", "|---|---|---:|---:|---:|---:|---:|"]
+    cpu = load("physics_cpu")
+    if cpu:
+        rows += speeds(cpu)
+    else:
+        rows.append(f"| cairngym | | | | {NOT_MEASURED} | | |")
+    gpu = load("physics_gpu")
+    if gpu:
+        rows += speeds(gpu)
+    else:
+        rows.append(f"| cairngym, GPU | | | | {NOT_MEASURED} | | |")
+    notes = [made_with(record, "Measured", "torch", "mujoco", "warp-lang") for record in (cpu, gpu) if record]
+    return "\n".join([*rows, *notes])
+
+
+def speeds(record: dict[str, Any]) -> list[str]:
+    """Rows of one benchmark: every candidate's rate, its share of raw stepping, and how many times EnvPool's it is."""
+    found = list(zip(record["tasks"], record["results"], strict=True))
+    rows = []
+    for task, r in found:
+        rates = {other["name"]: other["steps_per_second"] for name, other in found if name == task}
+        limit = next((rate for name, rate in rates.items() if name.startswith("raw")), None)
+        peer = next((rate for name, rate in rates.items() if name.startswith("EnvPool")), None)
+        speed = r["steps_per_second"]
+        share, times = f"{speed / limit:.0%}" if limit else "", f"{speed / peer:.2f}" if peer else "no such id"
+        rows.append(f"| {task} | {r['name']} | {r['envs']} | {r['threads']} | {speed:,.0f} | {share} | {times} |")
+    return rows
 
 
 def learning() -> str:
@@ -67,7 +102,54 @@ def learning() -> str:
         seconds, steps = f"{run['seconds']:.1f}{mark}", f"{run['steps'] / 1e6:.2f}"
         rows.append(f"| {run['name']} | {run['seed']} | {steps} | {seconds} | {held_out} |")
     medians = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["median_seconds"].items())
-    return "\n".join(rows) + f"\n\nMedians: {medians}.{made_with(record)}"
+    return "\n".join(rows) + f"\n\nMedians: {medians}.{made_with(record, record['env'], *MINIGRID)}"
+
+
+def hindsight() -> str:
+    """Training wall time of hindsight to a success rate, beside Stable-Baselines3's."""
+    rows = [
+        "| task | agent | seed | k steps | training seconds | success at the end |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    medians, last = [], None
+    for name, task in HINDSIGHT.items():
+        record = load(name)
+        if record is None:
+            rows.append(f"| {task} | | | | {NOT_MEASURED} | |")
+            continue
+        rows += [trained(record["env"], run) for run in record["runs"]]
+        seconds, last = record["median_seconds"], record
+        reached = "not reached" if seconds is None else f"{seconds:.1f} s"
+        medians.append(f"{record['env']} to {record['target']:.0%}: {reached} (limit {record['limit_seconds']:g} s)")
+    if last is None:
+        return "\n".join(rows)
+    note = made_with(last, "Measured", "torch", "mujoco", "stable-baselines3")
+    return "\n".join([*rows, "", f"cairngym's medians: {'; '.join(medians)}.{note}"])
+
+
+def trained(task: str, run: dict[str, Any]) -> str:
+    """One run: what it took, and the success that further episodes confirm."""
+    mark = "" if run["reached"] else " (below the target)"
+    name = run["name"] + ("" if run.get("complete", True) else ", given up")
+    steps, seconds = f"{run['steps'] / 1e3:,.0f}", f"{run['seconds']:.1f}"
+    return f"| {task} | {name} | {run['seed']} | {steps} | {seconds} | {run['success']:.1%}{mark} |"
+
+
+def soak() -> str:
+    """One line on episode after episode of extreme random actions."""
+    record = load("soak")
+    if record is None:
+        return f"Soak of the ids on physics: {NOT_MEASURED}."
+    rows = record["results"]
+    bad = [row["id"] for row in rows if not row["finite"]]
+    said = f"not finite: {', '.join(bad)}" if bad else "everything that left an env was finite"
+    episodes, steps, diverged = (sum(row[name] for row in rows) for name in ("episodes", "steps", "diverged"))
+    grown = max(row["grown_mb"] for row in rows)
+    return (
+        f"Soak (`python benchmarks/soak.py`): {len(rows)} ids, {episodes:,} episodes, {steps / 1e6:.1f} M steps of "
+        f"extreme random actions; {said}; {diverged:,} env steps diverged and were put back; over the last three "
+        f"quarters of an id's episodes the process grew by {grown:.1f} MB at most."
+    )
 
 
 def comparison(name: str) -> str:
@@ -104,9 +186,14 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "learning": learning,
     "quickstart": lambda: comparison("quickstart"),
     "minigrid": lambda: comparison("minigrid"),
+    "goals": lambda: comparison("goals"),
+    "goals_push": lambda: comparison("goals_push"),
+    "physics": physics,
+    "hindsight": hindsight,
+    "soak": soak,
     "potential_offsets": lambda: comparison("potential_offsets"),
 }
-FILES = ("README.md", "docs/potential_shaping.md")
+FILES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md")
 
 
 def fill(text: str) -> str:

@@ -66,6 +66,8 @@ class EvaluationConfig:
     """Env steps between evaluations; one more closes the run."""
     episodes: int = 256
     """Episodes per evaluation and policy (sampled and greedy)."""
+    success: Literal["once", "at_end"] = "once"
+    """Whether an episode counts where the task was done at any of its steps, or only at its last."""
     seed: int = 1_000_003
     """Seed of the evaluation envs; every run of a comparison meets the same episodes."""
     env: Options = field(default_factory=dict)

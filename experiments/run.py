@@ -243,9 +243,11 @@ class Session:
         seed = self.config.evaluation.seed
         sampled = evaluate(self.agent, self._evaluation_env, episodes=episodes, seed=seed)
         greedy = evaluate(self.agent, self._evaluation_env, episodes=episodes, seed=seed, deterministic=True)
+        counts = [e.successes if self.config.evaluation.success == "once" else e.successes_at_end
+                  for e in (sampled, greedy)]  # fmt: skip
         record = {
-            "phase": "eval", "wall_s": round(self._wall, 4), "episodes": sampled.episodes,
-            "successes": sampled.successes, "success": sampled.success, "success_greedy": greedy.success,
+            "phase": "eval", "wall_s": round(self._wall, 4), "episodes": sampled.episodes, "successes": counts[0],
+            "success": counts[0] / episodes, "success_greedy": counts[1] / episodes,
             "return": sampled.mean_return, "length": sampled.mean_length,
         }  # fmt: skip
         self.sinks.log(record, step)

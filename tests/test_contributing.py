@@ -23,8 +23,10 @@ from cairngym.reward_shaping import registry as shapers
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
+PHYSICS_GUIDE = (ROOT / "docs/physics_worlds.md").read_text()
 CONTRACT = runpy.run_path(str(ROOT / "tests/envs/contract.py"))["CHECKS"]
 WORLD, TASK, SHAPER, AGENT = "Add a world", "Add a task", "Add a shaper", "Add an agent"
+ARM = ("The model", "The world", "The task")
 MOST_LINES = 30
 SMALL = {"num_envs": 64, "rollout_steps": 16, "minibatch": 256, "hidden": [32], "learning_rate": 3e-3}
 
@@ -42,12 +44,13 @@ def python_blocks(text):
 
 
 EXAMPLES = python_blocks(GUIDE)
+ARM_EXAMPLES = {heading: block for heading, block in python_blocks(PHYSICS_GUIDE).items() if heading in ARM}
 
 
 def load(folder, name, *headings):
     """Write the examples of the headings to one file, as a contributor would, and import it."""
     path = folder / f"{name}.py"
-    path.write_text("\n\n".join(EXAMPLES[heading] for heading in headings))
+    path.write_text("\n\n".join({**EXAMPLES, **ARM_EXAMPLES}[heading] for heading in headings))
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -65,6 +68,7 @@ def added(tmp_path_factory):
             track=load(folder, "track", WORLD, TASK),
             still=load(folder, "still", SHAPER),
             penalty=load(folder, "penalty", AGENT),
+            arm=load(folder, "arm", *ARM),
         )
         for env_id in set(cairngym.list_envs()) - envs_before:
             del gymnasium.registry[f"cairngym/{env_id}"]
@@ -75,13 +79,15 @@ def added(tmp_path_factory):
 
 def test_every_example_is_executed_here():
     assert list(EXAMPLES) == [WORLD, TASK, SHAPER, AGENT]
+    assert list(ARM_EXAMPLES) == [*ARM]
 
 
-@pytest.mark.parametrize("heading", EXAMPLES)
+@pytest.mark.parametrize("heading", [*EXAMPLES, *ARM_EXAMPLES])
 def test_examples_are_short_and_formatted(heading):
-    assert len(EXAMPLES[heading].splitlines()) <= MOST_LINES
+    example = {**EXAMPLES, **ARM_EXAMPLES}[heading]
+    assert len(example.splitlines()) <= MOST_LINES + 10 * (heading in ARM)
     command = [sys.executable, "-m", "ruff", "format", "--check", "--line-length", "120", "--isolated", "-"]
-    done = subprocess.run(command, input=EXAMPLES[heading], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command, input=example, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
@@ -143,6 +149,63 @@ def test_an_agent_learns_the_task(added):
     agent.learn(env, 40_000)
     test_env = cairngym.make("Track-v0", num_envs=64)
     assert evaluate(agent, test_env, episodes=64, seed=3, deterministic=True).success == 1.0
+
+
+# A physics world -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_the_physics_task_keeps_the_contract(added, check):
+    check(partial(cairngym.make, "SwingArm-v0"))
+
+
+def angle_of(point):
+    """The arm's angle `(N,)` that puts its tip at `point` `(N, 3)`."""
+    return torch.atan2(-point[:, 0], 1.0 - point[:, 2])
+
+
+def hold(state):
+    """Swing to the goal and bear the arm's weight there."""
+    here, there = angle_of(state["tip"]), angle_of(state["goal"])
+    torque = 1.0 * (there - here) - 0.1 * state["speed"][:, 0] + 0.2 * 9.81 * 0.25 * there.sin()
+    return (torque / 2.0).clamp(-1.0, 1.0).unsqueeze(1)
+
+
+def test_the_arm_swings_to_its_goals(added):
+    env = cairngym.make("SwingArm-v0", num_envs=32, seed=1, autoreset_mode="Disabled")
+    env.reset()
+    assert len(env.state["goal"].unique(dim=0)) == 32
+    torch.testing.assert_close(env.state["tip"], torch.tensor([[0.0, 0.0, 0.5]]).expand(32, 3))
+    for _ in range(100):
+        state = env.state
+        assert bool(((state["tip"] - torch.tensor([0.0, 0.0, 1.0])).norm(dim=1) - 0.5).abs().max() < 1e-5)
+        _, reward, _, truncated, info = env.step(hold(state))
+        goals = info["final_obs"]["achieved_goal"], info["final_obs"]["desired_goal"]
+        assert torch.equal(reward, env.compute_reward(*goals))
+    assert truncated.all()
+    assert float(info["episode"]["success_at_end"].float().mean()) >= 0.95
+
+
+def test_the_arm_learns_in_hindsight(added):
+    env = cairngym.make("SwingArm-v0", num_envs=8, seed=2)
+    agent = agents.make_agent("td3", env, hindsight="final", hindsight_ratio=1.0, hidden=[32], warmup_steps=1600)
+    agent.learn(env, 1600)
+    replayed = agent.replay.sample(512)
+    ends = agent.replay.ring.columns["next_obs"]["achieved_goal"][[99, 199]].flatten(0, 1)
+    assert bool((replayed.obs["desired_goal"].unsqueeze(1) == ends).all(2).any(1).all())
+
+
+@pytest.mark.slow
+def test_the_arm_swings_alike_on_the_other_driver(added):
+    pytest.importorskip("mujoco_warp")
+    env, other = (cairngym.make("SwingArm-v0", num_envs=3, seed=3, driver=driver) for driver in ("threads", "warp"))
+    env.reset()
+    other.reset()
+    for t in range(10):
+        action = torch.full((3, 1), (-1.0) ** (t // 3))
+        obs, found = env.step(action)[0], other.step(action)[0]
+        for name, values in obs.items():
+            torch.testing.assert_close(found[name], values, atol=1e-4, rtol=1e-4)
 
 
 # A shaper ------------------------------------------------------------------------------------------------------------

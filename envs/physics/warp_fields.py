@@ -11,6 +11,8 @@ import mujoco
 import numpy as np
 import warp as wp
 
+from cairngym.envs.physics.warp_corrections import correct
+
 STATE = frozenset(
     [
         "time",
@@ -100,6 +102,7 @@ def put_model(model: mujoco.MjModel, *, deterministic: bool) -> Any:
                 "(pip install -U mujoco-warp warp-lang), or take deterministic=False."
             )
         placed.opt.deterministic = True
+    correct(engine, model, placed)
     return placed
 
 

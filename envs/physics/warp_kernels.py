@@ -1,13 +1,17 @@
-"""What the Warp driver does around the physics, as kernels: remember, judge, put back, count."""
+"""What the Warp driver does around the physics, as kernels: remember, judge, put back, count, align."""
 
 from __future__ import annotations
 
+import mujoco
 import warp as wp
 
 LIMIT = wp.constant(1e10)
 """MuJoCo's mjMAXVAL: beyond it a state is bad."""
 WARNINGS, CONTACT, CONSTRAINT = range(3)
 """Columns of the counters."""
+PLANE, CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_PLANE)), wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
+UPRIGHT = wp.constant(1e-6)
+"""Sine below which a capsule's axis has, in float32, no direction in a plane it stands on."""
 
 
 @wp.func
@@ -86,3 +90,31 @@ def clear(mask: wp.array(dtype=wp.bool), counts: wp.array2d(dtype=wp.int64)) -> 
     if mask[world]:
         for k in range(counts.shape[1]):
             counts[world, k] = wp.int64(0)
+
+
+@wp.kernel
+def align_capsules(
+    nacon: wp.array(dtype=wp.int32),
+    worlds: wp.array(dtype=wp.int32),
+    geoms: wp.array(dtype=wp.vec2i),
+    types: wp.array(dtype=wp.int32),
+    rotations: wp.array2d(dtype=wp.mat33),
+    frames: wp.array(dtype=wp.mat33),
+) -> None:
+    """Turn the first tangent of every contact of a plane with a capsule along the capsule's axis."""
+    contact = wp.tid()
+    if contact >= nacon[0]:
+        return
+    plane, capsule = geoms[contact][0], geoms[contact][1]
+    if plane < 0 or capsule < 0:
+        return
+    if types[plane] != PLANE or types[capsule] != CAPSULE:
+        return
+    rotation, frame = rotations[worlds[contact], capsule], frames[contact]
+    normal = frame[0]
+    axis = wp.vec3(rotation[0, 2], rotation[1, 2], rotation[2, 2])
+    along = axis - wp.dot(axis, normal) * normal
+    if wp.length(along) < UPRIGHT:
+        along = frame[1] - wp.dot(frame[1], normal) * normal
+    along = wp.normalize(along)
+    frames[contact] = wp.matrix_from_rows(normal, along, wp.cross(normal, along))
