@@ -22,7 +22,7 @@ import cairngym
 from cairngym.envs.registry import get_spec
 from cairngym.experiments.provenance import hardware, versions
 
-FAMILIES = ("adroit", "antmaze", "fetch", "lidar", "pointmaze")
+FAMILIES = ("adroit", "fetch", "lidar", "maze")
 GROWTH = 32.0
 """Megabytes that a process may grow by between a quarter and the end."""
 

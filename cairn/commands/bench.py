@@ -18,6 +18,7 @@ class Bench:
 
     Examples:
       cairn bench minigrid
+      cairn bench physics --out benchmarks/results/physics_cpu.json
     """
 
     what: Annotated[str, tyro.conf.Positional] = "minigrid"

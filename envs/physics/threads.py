@@ -58,6 +58,7 @@ class ThreadsDriver(Driver):
             if name not in mujoco.batch.DATA_FIELDS:
                 raise unknown_name("data field", name, mujoco.batch.DATA_FIELDS)
             self._views[name] = _tensor(self.batch.bind(name))
+            self._refresh()  # what is derived holds zeros until the next forward
         return self._views[name]
 
     def field(self, name: str) -> torch.Tensor:
@@ -154,11 +155,15 @@ class ThreadsDriver(Driver):
         for name in {*snapshot["fields"], *self._fields}:
             values = snapshot["fields"].get(name)
             self.field(name).copy_(self._shared(name) if values is None else values)
-        state = snapshot["state"].numpy()
-        self.batch.state[...] = state
-        self.batch.forward()
-        self.batch.state[...] = state  # forward has moved the warm start
+        self.batch.state[...] = snapshot["state"].numpy()
+        self._refresh()
         self.diverged, self._faults = snapshot["diverged"].clone(), snapshot["faults"].clone()
+
+    def _refresh(self) -> None:
+        """Make every derived view current, and nothing else different."""
+        state = self.batch.state.copy()
+        self.batch.forward()
+        self.batch.state[...] = state
 
     def _shared(self, name: str) -> torch.Tensor:
         """The model's own value of a field."""

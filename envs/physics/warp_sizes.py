@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-MARGIN = 1.5
-ROLLOUTS, STEPS, PERIOD = 4, 1000, 20
-"""Random rollouts, their physics steps, and for how many steps a random control is held."""
+MARGIN = 2.0
+ROLLOUTS, STEPS, PERIOD, HOLD = 8, 1000, 20, 200
+"""Random rollouts, their physics steps, and for how many steps a random and an extreme control are held."""
 WALK = 0.05
 """How far a mocap body is moved along each axis at most (m), from the body welded to it if there is one."""
 
@@ -31,12 +31,14 @@ class Sizes:
 def measure_sizes(model: mujoco.MjModel, pairs: np.ndarray, initial: mujoco.MjData | None = None) -> Sizes:
     """Measure what random motion needs, and add a margin.
 
-    From `initial`, 4 rollouts of 1000 physics steps are run in MuJoCo C, all but the first with a random velocity
-    (standard normal), under random controls held for 20 steps; mocap bodies are set up to 0.05 m away from the bodies
-    welded to them, or walk at random. A rollout ends where it becomes unstable. `nconmax` is 1.5 times the most
-    contacts or near pairs (`near_pairs`) met, whichever is larger, and `njmax` 1.5 times the most constraint rows,
-    both rounded up to a multiple of 8. The random numbers are fixed, so a model always gets the same sizes; they are
-    measured once per process, model and initial state.
+    From `initial`, 8 rollouts of 1000 physics steps are run in MuJoCo C, all but the first two with a random velocity
+    (standard normal). In the even ones controls are random, drawn every 20 steps, and mocap bodies are set up to 0.05 m
+    away from the bodies welded to them, or walk at random. In the odd ones every control is at one end of its range,
+    and mocap bodies are pulled by 0.05 m along each axis, for 200 steps the same way: into tables and joint limits. One
+    that becomes unstable goes on from `initial`. `nconmax` is twice the most contacts or near pairs (`near_pairs`) met,
+    whichever is larger, and `njmax` twice the most constraint rows, both rounded up to a multiple of 8. The random
+    numbers are fixed, so a model always gets the same sizes; they are measured once per process, model and initial
+    state.
 
     Args:
         model: compiled model.
@@ -79,20 +81,27 @@ def _measured(key: _Key) -> Sizes:
     contacts = rows = 0
     with _silence():
         for rollout in range(ROLLOUTS):
-            mujoco.mj_resetData(model, data)
-            mujoco.mj_setState(model, data, key.state, mujoco.mjtState.mjSTATE_INTEGRATION)
-            if rollout:
-                data.qvel += rng.standard_normal(model.nv)
-            mujoco.mj_kinematics(model, data)
+            _begin(model, data, key.state, rng.standard_normal(model.nv) if rollout > 1 else 0.0)
             for step in range(STEPS):
+                if step % HOLD == 0:
+                    corner = rng.choice((-1.0, 1.0), model.nu), rng.choice((-1.0, 1.0), data.mocap_pos.shape)
                 if step % PERIOD == 0:
-                    _drive(model, data, rng)
+                    inside = rng.uniform(-1, 1, model.nu), rng.uniform(-1, 1, data.mocap_pos.shape)
+                    _drive(model, data, *(corner if rollout % 2 else inside))
                     contacts = max(contacts, near_pairs(model, data, key.pairs))
                 mujoco.mj_step(model, data)
                 contacts, rows = max(contacts, data.ncon), max(rows, data.nefc)
                 if data.warning.number.any():
-                    break
+                    _begin(model, data, key.state, 0.0)
     return Sizes(nconmax=_round_up(MARGIN * contacts), njmax=_round_up(MARGIN * rows))
+
+
+def _begin(model: mujoco.MjModel, data: mujoco.MjData, state: np.ndarray, velocity: np.ndarray | float) -> None:
+    """Start from `state`, with a velocity added."""
+    mujoco.mj_resetData(model, data)
+    mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+    data.qvel += velocity
+    mujoco.mj_kinematics(model, data)
 
 
 @contextlib.contextmanager
@@ -106,15 +115,15 @@ def _silence() -> Iterator[None]:
         mujoco.set_mju_user_warning(handler)
 
 
-def _drive(model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-    """Draw controls, within their range or [-1, 1], and places of the mocap bodies."""
+def _drive(model: mujoco.MjModel, data: mujoco.MjData, controls: np.ndarray, walks: np.ndarray) -> None:
+    """Set controls, given as shares in [-1, 1] of their range (or as they are), and move the mocap bodies."""
     limited = model.actuator_ctrllimited.astype(bool)
     low, high = np.where(limited, model.actuator_ctrlrange.T, [[-1.0], [1.0]])
-    data.ctrl[:] = rng.uniform(low, high)
+    data.ctrl[:] = (low + high) / 2 + (high - low) / 2 * controls
     for mocap, body in _welds(model):
         data.mocap_pos[model.body_mocapid[mocap]] = data.xpos[body]
         data.mocap_quat[model.body_mocapid[mocap]] = data.xquat[body]
-    data.mocap_pos += rng.uniform(-WALK, WALK, data.mocap_pos.shape)
+    data.mocap_pos += WALK * walks
 
 
 def _welds(model: mujoco.MjModel) -> np.ndarray:
