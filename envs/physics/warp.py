@@ -14,18 +14,9 @@ import torch
 import warp as wp
 
 from cairngym.envs.checks import check_device, check_shape, unknown_name
+from cairngym.envs.physics import warp_fields as fields
 from cairngym.envs.physics import warp_kernels as kernels
 from cairngym.envs.physics.driver import Driver
-from cairngym.envs.physics.warp_fields import (
-    DERIVED,
-    STATE,
-    data_shapes,
-    expand,
-    field_shapes,
-    load_engine,
-    put_model,
-    write_field,
-)
 from cairngym.envs.physics.warp_sizes import Sizes, measure_sizes
 from cairngym.envs.warp_setup import start_warp
 
@@ -44,6 +35,8 @@ class WarpDriver(Driver):
     In a world that diverges every number of the state, and of the derived views asked for, goes back to its last sound
     value before the step; so a world recovers too where a NaN was written into a view. `forward` computes every world,
     whatever the mask; it changes no state.
+
+    Two corrections bring the engine nearer to MuJoCo C, see `warp_corrections`.
 
     The buffers are allocated when data is first asked for, sized by `measure_sizes` from the state given to
     `set_initial` before that. Contacts share one pool: when it runs over, any world may have lost contacts, so the
@@ -78,7 +71,7 @@ class WarpDriver(Driver):
         for name, size in (("num_worlds", num_worlds), ("nconmax", nconmax), ("njmax", njmax)):
             if size is not None and size < 1:
                 raise ValueError(f"Expected {name} >= 1, got {size}.")
-        self._engine = load_engine()
+        self._engine = fields.load_engine()
         start_warp()
         device = check_device(device)
         if device.type == "cuda" and device.index is None:
@@ -92,7 +85,7 @@ class WarpDriver(Driver):
         self._fields: dict[str, torch.Tensor] = {}
         self._watched: list[tuple[Any, Any]] = []
         with self._ordered():
-            self.engine_model = put_model(self.model, deterministic=deterministic and self._place.is_cuda)
+            self.engine_model = fields.put_model(self.model, deterministic=deterministic and self._place.is_cuda)
             self._make_records()
         self.set_initial(mujoco.MjData(self.model))
 
@@ -125,11 +118,11 @@ class WarpDriver(Driver):
 
     @functools.cached_property
     def _data_shapes(self) -> dict[str, tuple[int, ...]]:
-        return data_shapes(self.model, self._data)
+        return fields.data_shapes(self.model, self._data)
 
     @functools.cached_property
     def _field_shapes(self) -> dict[str, tuple[int, ...]]:
-        return field_shapes(self.model, self.engine_model)
+        return fields.field_shapes(self.model, self.engine_model)
 
     def view(self, name: str) -> torch.Tensor:
         """The live tensor of an `MjData` field, in MuJoCo's layout."""
@@ -137,7 +130,7 @@ class WarpDriver(Driver):
             if name not in self._data_shapes:
                 raise unknown_name("data field", name, self._data_shapes)
             view = self._tensor(getattr(self._data, name), self._data_shapes[name])
-            if name not in STATE and view.dtype is torch.float32 and view.numel():
+            if name not in fields.STATE and view.dtype is torch.float32 and view.numel():
                 self._watch(view)
             self._views[name] = view
         return self._views[name]
@@ -160,11 +153,10 @@ class WarpDriver(Driver):
         if name not in self._fields:
             if name not in self._field_shapes:
                 raise unknown_name("model field", name, self._field_shapes)
-            for each in {name, *DERIVED.get(name, ())} & self._field_shapes.keys() - self._fields.keys():
+            for each in {name, *fields.DERIVED.get(name, ())} & self._field_shapes.keys() - self._fields.keys():
                 with self._ordered():
-                    self._fields[each] = self._tensor(
-                        expand(self.engine_model, each, self.num_worlds), self._field_shapes[each]
-                    )
+                    own = fields.expand(self.engine_model, each, self.num_worlds)
+                    self._fields[each] = self._tensor(own, self._field_shapes[each])
             self._forget_graphs()
         return self._fields[name]
 
@@ -295,7 +287,7 @@ class WarpDriver(Driver):
         """Copy one simulation's state into `data`, derive the rest, and return its model (a copy if it has fields)."""
         model = copy.copy(self.model) if self._fields else self.model
         for name, values in self._fields.items():
-            write_field(model, name, values[world].cpu().numpy())
+            fields.write_field(model, name, values[world].cpu().numpy())
         state = self._packed()[world].double().cpu().numpy()
         mujoco.mj_setState(model, data, state, INTEGRATION)
         mujoco.mj_forward(model, data)

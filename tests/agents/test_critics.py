@@ -146,7 +146,7 @@ def test_heads_speak_float32_under_autocast():
 
 def test_features_join_symbols_and_normalised_numbers():
     space = spaces.Dict(code=spaces.Box(0, 2, (1,), int), place=spaces.Box(-9.0, 9.0, (2,)))
-    features = Features(InputEncoder(space, {"code": ((0, 2),)}), clip=1.5)
+    features = Features(InputEncoder(space, {"code": ((0, 2),)}), clip=1.5, floor=1e-4)
     obs = {"code": torch.tensor([[0], [1], [2]]), "place": torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 9.0]])}
     assert features(obs).tolist() == [[1, 0, 0, 1], [0, 0, 1.5, 1], [0, 1, 1.5, 1.5]]
     features.update(obs)
@@ -154,3 +154,10 @@ def test_features_join_symbols_and_normalised_numbers():
     assert features.size == 4
     torch.testing.assert_close(seen[:, 2], torch.tensor([-1.2247449, 0.0, 1.2247449]))
     assert not Features(InputEncoder(space, {}), normalize=False).normalizer.active
+
+
+def test_what_hardly_moves_is_not_blown_up():
+    features = Features(InputEncoder(spaces.Box(-9.0, 9.0, (2,)), {}), floor=0.01)
+    features.update(torch.tensor([[0.0, 1e-6], [6.0, 3e-6]]))
+    seen = features(torch.tensor([[6.0, 3e-6]]))
+    torch.testing.assert_close(seen, torch.tensor([[1.0, 1e-4]]))

@@ -9,11 +9,11 @@ from minigrid.core.world_object import Ball, Box, Door, Floor, Goal, Key, Lava, 
 
 from cairngym.envs.minigrid import cells as c
 from cairngym.envs.minigrid.grid_kernels import toggled
+from cairngym.envs.minigrid.sight import light_row, sight_table
+from cairngym.envs.random import bits, integers, philox
 from cairngym.envs.random_kernels import Key as RandomKey
 from cairngym.envs.random_kernels import below, words
-from cairngym.envs.minigrid.sight import light_row, sight_table
 from cairngym.envs.warp_setup import start_warp
-from cairngym.envs.random import bits, integers, philox
 
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
 

@@ -7,6 +7,7 @@ import warp as wp
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 
+from cairngym.envs.life_kernels import Life, key_of
 from cairngym.envs.navigation.lidar import step_kernels as k
 from cairngym.envs.navigation.lidar.cells import (
     BOX,
@@ -21,7 +22,6 @@ from cairngym.envs.navigation.lidar.cells import (
     unpack_clutter,
 )
 from cairngym.envs.navigation.lidar.field_kernels import cell_at
-from cairngym.envs.life_kernels import Life, key_of
 from cairngym.envs.navigation.lidar.make import make_lidar_rooms
 from cairngym.envs.navigation.lidar.place_kernels import place_goal, place_start, room_of
 from cairngym.envs.navigation.lidar.plan_kernels import CORRIDOR, Layout, Plans, build
