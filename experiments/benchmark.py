@@ -20,6 +20,7 @@ from cairngym.envs.checks import unknown_name
 from cairngym.experiments.provenance import hardware, versions
 
 BENCHMARKS: Mapping[str, str] = {
+    "lidar": "cairngym.experiments.benchmark_lidar",
     "minigrid": "cairngym.experiments.benchmark_minigrid",
     "physics": "cairngym.experiments.benchmark_physics",
 }

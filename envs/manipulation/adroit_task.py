@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from cairngym.envs.checks import check_dtype
 from cairngym.envs.core import State, Task, TensorEnv
 from cairngym.envs.goals import goal_distance
 from cairngym.envs.manipulation.adroit_config import ADROIT
 from cairngym.envs.manipulation.adroit_scenes import SCENES
+from cairngym.envs.physics.options import PhysicsOptions
 
 HORIZON = 200
 MISSED, DONE = -0.1, 10.0
@@ -38,14 +38,13 @@ class AdroitTask(Task):
     Args:
         dtype: of the observations.
         terminate_on_success: end an episode at success.
-        horizon: steps after which an episode is truncated.
     """
 
     observation_size: int
     reward_range = (MISSED, DONE)
 
-    def __init__(self, dtype: torch.dtype, *, terminate_on_success: bool, horizon: int) -> None:
-        self.dtype, self.terminate_on_success, self.horizon = dtype, terminate_on_success, horizon
+    def __init__(self, dtype: torch.dtype, *, terminate_on_success: bool) -> None:
+        self.dtype, self.terminate_on_success, self.horizon = dtype, terminate_on_success, HORIZON
         number = np.dtype(str(dtype).removeprefix("torch."))
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (self.observation_size,), number.type)
 
@@ -218,11 +217,7 @@ def make_adroit(
     num_envs: int = 1,
     device: str = "cpu",
     seed: int = 0,
-    dtype: torch.dtype | str = torch.float32,
     terminate_on_success: bool = False,
-    horizon: int = HORIZON,
-    driver: str = "auto",
-    driver_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> TensorEnv:
     """Make an Adroit env.
@@ -232,16 +227,13 @@ def make_adroit(
         num_envs: how many copies.
         device: "cpu" or "cuda".
         seed: every draw derives from it.
-        dtype: of observations and measurements.
         terminate_on_success: end an episode at success; upstream goes on.
-        horizon: steps after which an episode is truncated.
-        driver: "auto", "threads" or "warp".
-        driver_options: what the driver takes (`threads`; `nconmax`, `njmax`).
-        options: of `TensorEnv`.
+        options: see `PhysicsOptions`, and `autoreset_mode`.
+
+    Raises:
+        TypeError: an option it does not have.
     """
-    config, number = ADROIT[env_id], check_dtype(dtype)
-    world = SCENES[config.scene](
-        config, num_envs, device, dtype=number, driver={"driver": driver, **(driver_options or {})}
-    )
-    task = TASKS[config.scene](number, terminate_on_success=terminate_on_success, horizon=horizon)
-    return TensorEnv(world, task, seed=seed, **options)
+    config, shared = ADROIT[env_id], PhysicsOptions.take(env_id, options, ("terminate_on_success",))
+    world = SCENES[config.scene](config, num_envs, device, dtype=shared.number, driver=shared.drive)
+    task = TASKS[config.scene](shared.number, terminate_on_success=terminate_on_success)
+    return shared.assemble(world, task, seed)

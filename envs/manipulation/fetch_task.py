@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from cairngym.envs.checks import check_dtype
 from cairngym.envs.core import State, TensorEnv
 from cairngym.envs.goals import GoalTask
 from cairngym.envs.manipulation.fetch import FetchWorld
 from cairngym.envs.manipulation.fetch_config import FETCH, FetchConfig
+from cairngym.envs.physics.options import PhysicsOptions
 
 HORIZON = 50
 
@@ -26,9 +26,9 @@ class FetchTask(GoalTask):
 
     progress_scale = 0.3
 
-    def __init__(self, config: FetchConfig, dtype: torch.dtype, *, terminate_on_success: bool, horizon: int) -> None:
+    def __init__(self, config: FetchConfig, dtype: torch.dtype, *, terminate_on_success: bool) -> None:
         super().__init__(
-            observation_size=25 if config.has_object else 10, goal_size=3, threshold=config.threshold, horizon=horizon,
+            observation_size=25 if config.has_object else 10, goal_size=3, threshold=config.threshold, horizon=HORIZON,
             reward_range=(-1.0, 0.0), terminate_on_success=terminate_on_success, inclusive=False, dtype=dtype,
         )  # fmt: skip
         self.has_object = config.has_object
@@ -62,11 +62,7 @@ def make_fetch(
     num_envs: int = 1,
     device: str = "cpu",
     seed: int = 0,
-    dtype: torch.dtype | str = torch.float32,
     terminate_on_success: bool = False,
-    horizon: int = HORIZON,
-    driver: str = "auto",
-    driver_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> TensorEnv:
     """Make a Fetch env.
@@ -76,14 +72,13 @@ def make_fetch(
         num_envs: how many copies.
         device: "cpu" or "cuda".
         seed: every draw derives from it.
-        dtype: of observations and measurements.
         terminate_on_success: end an episode at success; upstream goes on.
-        horizon: steps after which an episode is truncated.
-        driver: "auto", "threads" or "warp".
-        driver_options: what the driver takes (`threads`; `nconmax`, `njmax`).
-        options: of `TensorEnv`.
+        options: see `PhysicsOptions`, and `autoreset_mode`.
+
+    Raises:
+        TypeError: an option it does not have.
     """
-    config, number = FETCH[env_id], check_dtype(dtype)
-    world = FetchWorld(config, num_envs, device, dtype=number, driver={"driver": driver, **(driver_options or {})})
-    task = FetchTask(config, number, terminate_on_success=terminate_on_success, horizon=horizon)
-    return TensorEnv(world, task, seed=seed, **options)
+    config, shared = FETCH[env_id], PhysicsOptions.take(env_id, options, ("terminate_on_success",))
+    world = FetchWorld(config, num_envs, device, dtype=shared.number, driver=shared.drive)
+    task = FetchTask(config, shared.number, terminate_on_success=terminate_on_success)
+    return shared.assemble(world, task, seed)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from cairngym.envs.checks import unknown_name
 from cairngym.envs.data import State, StateField
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.goals import goal_distance
@@ -18,13 +17,10 @@ from cairngym.envs.navigation.maze_maps import MazeMap
 from cairngym.envs.navigation.maze_model import maze_model
 from cairngym.envs.navigation.maze_paths import MazePaths
 from cairngym.envs.physics.camera import Camera
-from cairngym.envs.physics.world import PhysicsWorld, between, put
+from cairngym.envs.physics.world import EVALUATION_BEGINNINGS, PhysicsWorld, between, put
 from cairngym.envs.random import Stream, uniform
 from cairngym.envs.state_view import StateView
 
-GOALS = ("random", "evaluation")
-PAIRS = 5
-"""Pairs of start and goal that evaluation goes through."""
 TRIES = 16
 """Goals drawn at once when one was reached; the first beyond the threshold is taken. If none is, the goal stays within
 reach and moves at the next step."""
@@ -41,7 +37,6 @@ class MazeWorld(PhysicsWorld):
         maze: the map.
         num_envs: N.
         device: "cpu" or "cuda".
-        goals: "random", or "evaluation" for the pairs in `evaluation_pairs`.
         reset_target: whether a goal that was reached moves.
         dtype: of the measurements.
         driver: options of `make_driver`.
@@ -49,10 +44,7 @@ class MazeWorld(PhysicsWorld):
     Attributes:
         paths: the maze's tables.
         evaluation_pairs: numbers of start and goal cells, int64 `(pairs, 2)`, the farthest apart. Env i's episode e
-            goes from and to pair (i + e) modulo their number, if `goals` says so.
-
-    Raises:
-        UnknownNameError: no such kind of goals.
+            goes from and to pair (i + e) modulo their number, where the world `evaluates`.
     """
 
     kinematics = False
@@ -67,13 +59,10 @@ class MazeWorld(PhysicsWorld):
         num_envs: int,
         device: str,
         *,
-        goals: str,
         reset_target: bool,
         dtype: torch.dtype,
         driver: Mapping[str, Any],
     ) -> None:
-        if goals not in GOALS:
-            raise unknown_name("kind of goals", goals, GOALS)
         super().__init__(
             maze_model(agent, maze), num_envs, device, substeps=agent.substeps, action_size=agent.actuators,
             state_spec=state_spec(agent, dtype), dtype=dtype, driver=driver,
@@ -82,12 +71,12 @@ class MazeWorld(PhysicsWorld):
             lookat=(0.0, 0.0, 0.0), distance=1.3 * agent.scaling * max(maze.shape), azimuth=90.0, elevation=-70.0
         )
         self.goal_radius, self.goal_height = 0.2 * agent.scaling, agent.wall_height / 2 * agent.scaling
-        self.agent, self._evaluates, self._moves = agent, goals == "evaluation", reset_target
+        self.agent, self._moves = agent, reset_target
         self.paths = MazePaths(maze, agent.scaling, self.device, self.driver.dtype)
         number = {cell: k for k, cell in enumerate(maze.free)}
         self._goals = Pool([number[cell] for cell in maze.goals], len(number), self.device)
         self._starts = Pool([number[cell] for cell in maze.starts], len(number), self.device)
-        self.evaluation_pairs = farthest_pairs(self.paths, self._starts, self._goals, PAIRS)
+        self.evaluation_pairs = farthest_pairs(self.paths, self._starts, self._goals, EVALUATION_BEGINNINGS)
         self._chosen: dict[str, torch.Tensor] = {}
         self.variables["goal"] = torch.zeros(num_envs, 2, dtype=self.driver.dtype, device=self.device)
         self._readings = {name: self._locate(reading) for name, reading in agent.readings.items()}
@@ -122,7 +111,7 @@ class MazeWorld(PhysicsWorld):
     def _cells(self, draw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The cells of the starts and of the goals, `(N,)` each; never the same where there is a choice."""
         start, goal = self._chosen.get("reset_cell"), self._chosen.get("goal_cell")
-        if self._evaluates and start is None and goal is None:
+        if self.evaluates and start is None and goal is None:
             turn = (self.episodes.env_id + self.episodes.number) % len(self.evaluation_pairs)
             start, goal = self.evaluation_pairs[turn].unbind(-1)
         if goal is None:

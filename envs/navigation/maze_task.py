@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from cairngym.envs.checks import check_dtype
 from cairngym.envs.core import State, TensorEnv
 from cairngym.envs.goals import GoalTask
 from cairngym.envs.navigation.maze import MazeWorld
 from cairngym.envs.navigation.maze_config import MAZES, THRESHOLD, MazeConfig
 from cairngym.envs.navigation.maze_maps import MAPS, parse_map
 from cairngym.envs.navigation.maze_paths import MazePaths
+from cairngym.envs.physics.options import PhysicsOptions
 
 
 class MazeTask(GoalTask):
@@ -35,19 +35,16 @@ class MazeTask(GoalTask):
         paths: the maze's tables.
         dtype: of observations.
         continuing_task: whether episodes go on after success.
-        horizon: steps after which an episode is truncated.
     """
 
     progress_fields = ("position", "goal")
     count_fields = ("cell",)
 
-    def __init__(
-        self, config: MazeConfig, paths: MazePaths, dtype: torch.dtype, *, continuing_task: bool, horizon: int
-    ) -> None:
+    def __init__(self, config: MazeConfig, paths: MazePaths, dtype: torch.dtype, *, continuing_task: bool) -> None:
         readings = [config.agent.readings[name] for name in config.agent.observation]
         super().__init__(
             observation_size=sum(max(reading.size, 1) for reading in readings), goal_size=2, threshold=THRESHOLD,
-            horizon=horizon, reward_range=(0.0, 1.0), terminate_on_success=not continuing_task, inclusive=True,
+            horizon=config.horizon, reward_range=(0.0, 1.0), terminate_on_success=not continuing_task, inclusive=True,
             dtype=dtype,
         )  # fmt: skip
         self._paths, self._shown = paths, config.agent.observation
@@ -75,14 +72,9 @@ def make_maze(
     num_envs: int = 1,
     device: str = "cpu",
     seed: int = 0,
-    dtype: torch.dtype | str = torch.float32,
     continuing_task: bool = True,
     reset_target: bool = False,
-    goals: str = "random",
     maze_map: Sequence[Sequence[int | str]] | None = None,
-    horizon: int | None = None,
-    driver: str = "auto",
-    driver_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> TensorEnv:
     """Make a maze env.
@@ -92,20 +84,16 @@ def make_maze(
         num_envs: how many copies.
         device: "cpu" or "cuda".
         seed: every draw derives from it.
-        dtype: of observations and measurements.
         continuing_task: episodes go on after success, as upstream; False ends them there.
         reset_target: a goal that was reached moves: the step that reached it is judged by and shows the old goal, the
             next one the new goal. Upstream ignores it in tasks that end at success; here that is an error.
-        goals: "random": start and goal are drawn from the map's cells, as upstream; "evaluation": env i's episode e
-            takes pair (i + e) mod 5 of the five starts and goals that are farthest apart (points are still drawn
-            around the cells' centres).
         maze_map: another map, see `maze_maps.parse_map`.
-        horizon: steps after which an episode is truncated; upstream's by default.
-        driver: "auto", "threads" or "warp".
-        driver_options: what the driver takes (`threads`; `nconmax`, `njmax`).
-        options: of `TensorEnv`.
+        options: see `PhysicsOptions`, and `autoreset_mode`. `goals="random"` draws start and goal from the map's cells,
+            as upstream; with "evaluation" env i's episode e takes pair (i + e) mod 5 of the five starts and goals that
+            are farthest apart.
 
     Raises:
+        TypeError: an option it does not have.
         ValueError: a map that can't be played, or `reset_target` without `continuing_task`.
         UnknownNameError: unknown `goals`.
 
@@ -120,17 +108,11 @@ def make_maze(
             "Expected continuing_task=True with reset_target=True, got False: an episode that ends at its goal has no "
             "time to move it. Leave one of them out."
         )
-    config, number = MAZES[env_id], check_dtype(dtype)
+    config = MAZES[env_id]
+    shared = PhysicsOptions.take(env_id, options, ("continuing_task", "reset_target", "maze_map"))
     maze = parse_map(MAPS[config.map] if maze_map is None else maze_map)
     world = MazeWorld(
-        config.agent, maze, num_envs, device, goals=goals, reset_target=reset_target, dtype=number,
-        driver={"driver": driver, **(driver_options or {})},
-    )  # fmt: skip
-    task = MazeTask(
-        config,
-        world.paths,
-        number,
-        continuing_task=continuing_task,
-        horizon=config.horizon if horizon is None else horizon,
+        config.agent, maze, num_envs, device, reset_target=reset_target, dtype=shared.number, driver=shared.drive
     )
-    return TensorEnv(world, task, seed=seed, **options)
+    task = MazeTask(config, world.paths, shared.number, continuing_task=continuing_task)
+    return shared.assemble(world, task, seed)

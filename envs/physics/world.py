@@ -19,6 +19,9 @@ from cairngym.envs.physics.render import OffscreenRenderer
 from cairngym.envs.random import Stream, uniform
 from cairngym.envs.world import World
 
+EVALUATION_SEED, EVALUATION_BEGINNINGS = 0, 5
+"""The fixed beginnings of episodes are those that this seed draws for envs 0 to 4."""
+
 
 class PhysicsWorld(World):
     """N copies of a MuJoCo model.
@@ -87,6 +90,9 @@ class PhysicsWorld(World):
     accelerations: bool = False
     """Whether it reads accelerations, forces, or sensors of them."""
 
+    evaluates: bool = False
+    """Whether env i's episode e takes beginning (i + e) modulo `EVALUATION_BEGINNINGS`, whatever the seed."""
+
     def constrain(self) -> None:
         """Correct the state after the substeps, for instance to lock a joint; nothing by default."""
         return
@@ -98,10 +104,15 @@ class PhysicsWorld(World):
         if self.device.type == "cpu" and not bool(mask.any()):
             return
         self.driver.reset(mask)
-        draw = uniform(episodes.seed, episodes.env_id, episodes.number, Stream.LEVEL, self.num_draws)
-        self.place(mask, draw.to(self.driver.dtype))
+        self.place(mask, self._draw(episodes).to(self.driver.dtype))
         self.driver.forward(mask)
         self._measured = None
+
+    def _draw(self, episodes: Episodes) -> torch.Tensor:
+        if not self.evaluates:
+            return uniform(episodes.seed, episodes.env_id, episodes.number, Stream.LEVEL, self.num_draws)
+        beginning = (episodes.env_id + episodes.number) % EVALUATION_BEGINNINGS
+        return uniform(EVALUATION_SEED, beginning, torch.zeros_like(beginning), Stream.LEVEL, self.num_draws)
 
     def advance(self, action: torch.Tensor) -> None:
         """Step every world; actions that are not finite, which only a GPU lets through, count as zero."""

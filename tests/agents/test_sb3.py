@@ -1,8 +1,10 @@
 import pytest
 import torch
 from agent_toys import identity, success_of, tracking
+from goal_toys import make_line
 
 import cairngym
+from cairngym.agents.evaluation import evaluate
 from cairngym.agents.registry import make_agent
 from cairngym.agents.sb3 import train_sb3
 from cairngym.reward_shaping.core import ShapedEnv, Shaper, Term
@@ -77,3 +79,23 @@ def test_sampling_follows_the_seed():
     draws = [agent.actor(64, seed=seed).act(obs) for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+
+
+def test_its_hindsight_learns_from_our_rewards():
+    from stable_baselines3 import HerReplayBuffer
+
+    env = make_line(8, seed=0)
+    options = {
+        "replay_buffer_class": HerReplayBuffer, "learning_starts": 160, "train_freq": 1, "gradient_steps": 2,
+        "batch_size": 128, "policy_kwargs": {"net_arch": [32, 32]},
+    }  # fmt: skip
+    agent = make_agent("sb3-sac", env, gamma=0.9, learning_rate=3e-3, seed=1, options=options)
+    agent.learn(env, 2400)
+    buffer = agent.model.replay_buffer
+    sample = buffer.sample(256)
+    achieved, desired = (sample.next_observations[name] for name in ("achieved_goal", "desired_goal"))
+    assert torch.equal(sample.rewards[:, 0], env.compute_reward(achieved, desired))
+    assert (sample.rewards == 0).any()
+    assert (sample.rewards == -1).any()
+    held_out = make_line(64, seed=9)
+    assert evaluate(agent, held_out, episodes=64, deterministic=True).success > 0.8
