@@ -63,6 +63,12 @@ format:
 
 bench: install
 	$(BIN)/cairn bench minigrid --out benchmarks/results/minigrid_cpu.json
+	$(BIN)/cairn bench physics --out benchmarks/results/physics_cpu.json
+	$(BIN)/cairn bench lidar --out benchmarks/results/lidar_cpu.json
+	$(BIN)/python benchmarks/hindsight.py --out benchmarks/results/hindsight_reach.json
+	$(BIN)/python benchmarks/hindsight.py --config goals_push --task FetchPush-v4 --target 0.9 --limit-s 1800 \
+		--check-s 30 --out benchmarks/results/hindsight_push.json
+	$(BIN)/python benchmarks/soak.py --out benchmarks/results/soak.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info
