@@ -43,6 +43,8 @@ class Agent(ABC):
     """
 
     name: ClassVar[str]
+    stochastic: ClassVar[bool] = True
+    """Whether a sampled action may differ from the likeliest."""
     env: TensorEnv
     config: Any
     steps_done: int = 0

@@ -24,6 +24,7 @@ class TD3(OffPolicy):
     """
 
     name: ClassVar[str] = "td3"
+    stochastic: ClassVar[bool] = False
     config: TD3Config
     config_class: ClassVar[type[OffPolicyConfig]] = TD3Config
     noise_draws: ClassVar[int] = 1

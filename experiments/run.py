@@ -241,8 +241,10 @@ class Session:
         if self._evaluation_env is None:
             self._evaluation_env = make_evaluation_env(self.config, num_envs=min(episodes, self.config.num_envs))
         seed = self.config.evaluation.seed
-        sampled = evaluate(self.agent, self._evaluation_env, episodes=episodes, seed=seed)
         greedy = evaluate(self.agent, self._evaluation_env, episodes=episodes, seed=seed, deterministic=True)
+        sampled = greedy
+        if self.agent.stochastic:
+            sampled = evaluate(self.agent, self._evaluation_env, episodes=episodes, seed=seed)
         counts = [e.successes if self.config.evaluation.success == "once" else e.successes_at_end
                   for e in (sampled, greedy)]  # fmt: skip
         record = {

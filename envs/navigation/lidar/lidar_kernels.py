@@ -14,6 +14,8 @@ from cairngym.envs.navigation.lidar.plan_kernels import Plans
 NEVER = 1.0e9
 """Metres to what a beam does not meet."""
 HALF_LEAST, HALF_STEP = c.HALF_LEAST, c.HALF_STEP
+BESIDE = 4
+"""Beams that walk side by side."""
 SHIFT_STEP = 2.0 / (c.LEVELS - 1)
 ROOM = 0.5 - c.INSET
 
@@ -80,46 +82,76 @@ def to_clutter(code: int, x: int, y: int, place: wp.vec2, beam: wp.vec2, over: w
 
 
 @wp.func
+def visit(plans: Plans, body: wp.array2d(dtype=wp.float32), seen: int, e: int, cell: int, code: int) -> None:
+    """Mark a cell as seen; column `seen` of `body` counts those that had not been."""
+    if (code & c.UNSEEN) != 0:
+        plans.cells[e, cell] = wp.uint16(code & ~c.UNSEEN)
+        body[e, seen] = body[e, seen] + wp.float32(1.0)
+
+
+@wp.func
 def cast(
     plans: Plans, body: wp.array2d(dtype=wp.float32), seen: int, size: int, e: int,
-    place: wp.vec2, beam: wp.vec2, reach: wp.float32,
-) -> wp.float32:  # fmt: skip
-    """Metres from `place` along a unit beam to the first wall or clutter, `reach` at most.
+    place: wp.vec2, beam_x: wp.vec4, beam_y: wp.vec4, reach: wp.float32,
+) -> wp.vec4:  # fmt: skip
+    """Metres from `place` along four unit beams to the first wall or clutter, `reach` at most.
 
-    Cells entered are marked as seen, and column `seen` of `body` counts those that had not been.
+    The four walk in step, since a processor has time for all while it waits for one. One that has met something
+    stays where it is: another step would find it there again.
     """
     x = int(place[0])
     y = int(place[1])
-    over = wp.vec2(inverse(beam[0]), inverse(beam[1]))
-    step_x = wp.where(beam[0] > wp.float32(0.0), 1, -1)
-    step_y = wp.where(beam[1] > wp.float32(0.0), 1, -1)
-    side_x = wp.where(beam[0] > wp.float32(0.0), c.RIGHT, c.LEFT)
-    side_y = wp.where(beam[1] > wp.float32(0.0), c.UP, c.DOWN)
-    per_x = wp.abs(over[0])
-    per_y = wp.abs(over[1])
     inside_x = place[0] - wp.float32(x)
     inside_y = place[1] - wp.float32(y)
-    next_x = per_x * wp.where(step_x > 0, wp.float32(1.0) - inside_x, inside_x)
-    next_y = per_y * wp.where(step_y > 0, wp.float32(1.0) - inside_y, inside_y)
-    stride = size * step_y
-    cell = x + size * y
-    gone = wp.float32(0.0)
-    while gone < reach:
-        code = int(plans.cells[e, cell])
-        if (code & (c.UNSEEN | c.CLUTTER)) != 0:
-            if (code & c.UNSEEN) != 0:
-                plans.cells[e, cell] = wp.uint16(code & ~c.UNSEEN)
-                body[e, seen] = body[e, seen] + wp.float32(1.0)
-            if (code & c.CLUTTER) != 0:
-                met = to_clutter(code, cell % size, cell // size, place, beam, over)
-                if met < wp.float32(NEVER):
-                    return wp.min(met, reach)
-        # Which side comes first is a coin toss: selections cost less than the branches a processor would mistake.
-        sideways = next_x < next_y
-        gone = wp.min(next_x, next_y)
-        if (code & wp.where(sideways, side_x, side_y)) != 0:
-            return wp.min(gone, reach)
-        cell = cell + wp.where(sideways, step_x, stride)
-        next_x = next_x + wp.where(sideways, per_x, wp.float32(0.0))
-        next_y = next_y + wp.where(sideways, wp.float32(0.0), per_y)
-    return reach
+    here = x + size * y
+    first = int(plans.cells[e, here])
+    visit(plans, body, seen, e, here, first)
+    over_x = wp.vec4()
+    over_y = wp.vec4()
+    next_x = wp.vec4()
+    next_y = wp.vec4()
+    step_x = wp.vec4i()
+    step_y = wp.vec4i()
+    side_x = wp.vec4i()
+    side_y = wp.vec4i()
+    cell = wp.vec4i(here)
+    code = wp.vec4i(first)
+    for i in range(BESIDE):
+        right = beam_x[i] > wp.float32(0.0)
+        up = beam_y[i] > wp.float32(0.0)
+        over_x[i] = inverse(beam_x[i])
+        over_y[i] = inverse(beam_y[i])
+        next_x[i] = wp.abs(over_x[i]) * wp.where(right, wp.float32(1.0) - inside_x, inside_x)
+        next_y[i] = wp.abs(over_y[i]) * wp.where(up, wp.float32(1.0) - inside_y, inside_y)
+        step_x[i] = wp.where(right, 1, -1)
+        step_y[i] = wp.where(up, size, -size)
+        side_x[i] = wp.where(right, c.RIGHT, c.LEFT)
+        side_y[i] = wp.where(up, c.UP, c.DOWN)
+    going = int(1)
+    while going != 0:
+        going = int(0)
+        for i in range(BESIDE):
+            # What comes next is a coin toss: selections cost less than the branches a processor would mistake.
+            sideways = next_x[i] < next_y[i]
+            blocked = code[i] & wp.where(sideways, side_x[i], side_y[i])
+            onward = blocked == 0 and wp.min(next_x[i], next_y[i]) < reach
+            cell[i] = cell[i] + wp.where(onward, wp.where(sideways, step_x[i], step_y[i]), 0)
+            next_x[i] = next_x[i] + wp.where(onward and sideways, wp.abs(over_x[i]), wp.float32(0.0))
+            next_y[i] = next_y[i] + wp.where(onward and not sideways, wp.abs(over_y[i]), wp.float32(0.0))
+            code[i] = int(plans.cells[e, cell[i]])
+            going = going | wp.where(onward, 1, 0)
+            if onward and (code[i] & (c.UNSEEN | c.CLUTTER)) != 0:
+                visit(plans, body, seen, e, cell[i], code[i])
+                if (code[i] & c.CLUTTER) != 0:
+                    beam = wp.vec2(beam_x[i], beam_y[i])
+                    over = wp.vec2(over_x[i], over_y[i])
+                    met = to_clutter(code[i], cell[i] % size, cell[i] // size, place, beam, over)
+                    if met < wp.float32(NEVER):
+                        next_x[i] = met
+                        next_y[i] = met
+                        side_x[i] = c.CLUTTER
+                        side_y[i] = c.CLUTTER
+    length = wp.vec4()
+    for i in range(BESIDE):
+        length[i] = wp.min(wp.min(next_x[i], next_y[i]), reach)
+    return length

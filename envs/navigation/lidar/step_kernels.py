@@ -15,7 +15,7 @@ from cairngym.envs.life_kernels import (
 )  # fmt: skip
 from cairngym.envs.navigation.lidar.body_kernels import drive, wrapped
 from cairngym.envs.navigation.lidar.field_kernels import cell_at, way_to_goal
-from cairngym.envs.navigation.lidar.lidar_kernels import cast
+from cairngym.envs.navigation.lidar.lidar_kernels import BESIDE, cast
 from cairngym.envs.navigation.lidar.outputs import FEATURES, MEASURES
 from cairngym.envs.navigation.lidar.place_kernels import place_goal, place_start
 from cairngym.envs.navigation.lidar.plan_kernels import Layout, Plans, build
@@ -149,13 +149,21 @@ def scan(
     cosine = wp.cos(robots.body[e, HEADING])
     sine = wp.sin(robots.body[e, HEADING])
     place = position_of(robots, e)
-    for b in range(settings.beams):
-        ahead = robots.beams[b, 0]
-        aside = robots.beams[b, 1]
-        beam = wp.vec2(cosine * ahead - sine * aside, sine * ahead + cosine * aside)
-        share = cast(plans, robots.body, SEEN, layout.size, e, place, beam, settings.reach) / settings.reach
-        out[first, e, b] = share
-        out[second, e, b] = share
+    for group in range((settings.beams + BESIDE - 1) // BESIDE):
+        beam_x = wp.vec4()
+        beam_y = wp.vec4()
+        for i in range(BESIDE):
+            b = wp.min(BESIDE * group + i, settings.beams - 1)
+            ahead = robots.beams[b, 0]
+            aside = robots.beams[b, 1]
+            beam_x[i] = cosine * ahead - sine * aside
+            beam_y[i] = sine * ahead + cosine * aside
+        length = cast(plans, robots.body, SEEN, layout.size, e, place, beam_x, beam_y, settings.reach)
+        for i in range(BESIDE):
+            b = wp.min(BESIDE * group + i, settings.beams - 1)
+            share = length[i] / settings.reach
+            out[first, e, b] = share
+            out[second, e, b] = share
 
 
 @wp.func
