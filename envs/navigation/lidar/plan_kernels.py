@@ -43,6 +43,8 @@ class Plans:
 
     cells: wp.array2d(dtype=wp.uint16)
     """(N, C): see `cells`."""
+    address: wp.uint64
+    """Where the cells are in memory."""
     ways: wp.array2d(dtype=wp.uint8)
     """(N, C): bit k is set where the straight way to the middle of neighbour k is free; see `field_kernels`."""
     field: wp.array2d(dtype=wp.float32)

@@ -15,7 +15,7 @@ from cairngym.envs.life_kernels import (
 )  # fmt: skip
 from cairngym.envs.navigation.lidar.body_kernels import drive, wrapped
 from cairngym.envs.navigation.lidar.field_kernels import cell_at, way_to_goal
-from cairngym.envs.navigation.lidar.lidar_kernels import BESIDE, cast
+from cairngym.envs.navigation.lidar.lidar_kernels import BESIDE, Reals, cast
 from cairngym.envs.navigation.lidar.outputs import FEATURES, MEASURES
 from cairngym.envs.navigation.lidar.place_kernels import place_goal, place_start
 from cairngym.envs.navigation.lidar.plan_kernels import Layout, Plans, build
@@ -150,8 +150,8 @@ def scan(
     sine = wp.sin(robots.body[e, HEADING])
     place = position_of(robots, e)
     for group in range((settings.beams + BESIDE - 1) // BESIDE):
-        beam_x = wp.vec4()
-        beam_y = wp.vec4()
+        beam_x = Reals()
+        beam_y = Reals()
         for i in range(BESIDE):
             b = wp.min(BESIDE * group + i, settings.beams - 1)
             ahead = robots.beams[b, 0]

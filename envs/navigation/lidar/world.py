@@ -100,6 +100,7 @@ class LidarWorld(WorldSpec):
         self._ways, self.body = zeros(count, dtype=torch.uint8), zeros(k.BODY_SIZE, dtype=torch.float32)
         plans, robots = Plans(), k.Robots()
         plans.cells, plans.field, plans.ways = array(self.cells, wp.uint16), array(self.field), array(self._ways)
+        plans.address = wp.uint64(self.cells.data_ptr())
         rooms = count // self.plan.min_side + 2
         plans.rooms = array(zeros(rooms, ROOM_FIELDS, dtype=torch.int16))
         plans.queue = array(zeros(2 * count, dtype=torch.int16))
