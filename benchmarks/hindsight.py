@@ -3,10 +3,10 @@
     python benchmarks/hindsight.py --config goals_push --task FetchPush-v4 --target 0.9 --limit-s 1800
 
 Our agent has the settings of a variant of a packaged comparison. Training stops when `target` of `probe` evaluation
-episodes succeed at their end and `episodes` others confirm it; where they don't, it goes on. Stable-Baselines3 (SAC with HER, its own
-defaults but for the batch and the discount, which are ours) trains on the same env for as long as our median run took,
-and for as many env steps; both scores are recorded. The clock counts training alone: imports, set-up and evaluation are
-left out.
+episodes succeed at their end and `episodes` others confirm it; where they don't, it goes on. Stable-Baselines3 (SAC
+with HER, its own defaults but for the batch and the discount, which are ours) trains on the same env for as long as our
+median run took, and for as many env steps; both scores are recorded. The clock counts training alone: imports, set-up
+and evaluation are left out.
 """
 
 from __future__ import annotations

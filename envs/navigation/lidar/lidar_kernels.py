@@ -170,7 +170,7 @@ def stretch(address: wp.uint64, walk: Walk, way: Way, farthest: wp.uint32, speci
 @wp.func
 def enter(
     plans: Plans, body: wp.array2d(dtype=wp.float32), seen: int, size: int, e: int,
-    place: wp.vec2, beam: wp.vec2, cell: int,
+    place: wp.vec2, beam: wp.vec2, over: wp.vec2, cell: int,
 ) -> wp.float32:  # fmt: skip
     """Mark a cell as seen and look for its clutter: metres along the beam to it, NEVER if there is none."""
     code = int(plans.cells[e, cell])
@@ -179,7 +179,6 @@ def enter(
         body[e, seen] = body[e, seen] + wp.float32(1.0)
     if (code & c.CLUTTER) == 0:
         return wp.float32(NEVER)
-    over = wp.vec2(inverse(beam[0]), inverse(beam[1]))
     return to_clutter(code, cell % size, cell // size, place, beam, over)
 
 
@@ -201,11 +200,15 @@ def cast(
     code = wp.uint32(plans.cells[e, here])
     walk = Walk()
     way = Way()
+    over_x = Reals()
+    over_y = Reals()
     for i in range(BESIDE):
         right = beam_x[i] > wp.float32(0.0)
         up = beam_y[i] > wp.float32(0.0)
-        per_x = wp.abs(inverse(beam_x[i]))
-        per_y = wp.abs(inverse(beam_y[i]))
+        over_x[i] = inverse(beam_x[i])
+        over_y[i] = inverse(beam_y[i])
+        per_x = wp.abs(over_x[i])
+        per_y = wp.abs(over_y[i])
         walk[0, i] = wp.cast(per_x * wp.where(right, wp.float32(1.0) - inside_x, inside_x), wp.uint32)
         walk[1, i] = wp.cast(per_y * wp.where(up, wp.float32(1.0) - inside_y, inside_y), wp.uint32)
         walk[2, i] = wp.uint32(here)
@@ -217,14 +220,17 @@ def cast(
         way[3, i] = way[2, i] ^ wp.uint32(wp.where(right, 1, -1))
         way[4, i] = wp.uint32(wp.where(up, c.UP, c.DOWN))
         way[5, i] = way[4, i] ^ wp.uint32(wp.where(right, c.RIGHT, c.LEFT))
-    address = plans.address + wp.uint64(2 * size * size * e)
+    address = plans.address + wp.uint64(2 * size * size) * wp.uint64(e)
     special = wp.uint32(c.UNSEEN | c.CLUTTER)
     going = int(1)
+    lanes = int(BESIDE)
     while going != 0:
-        for i in range(BESIDE):
+        # A loop that is not unrolled: all that is known of the beams is in memory here, and few have entered a cell.
+        for i in range(lanes):
             if (walk[3, i] & walk[4, i] & special) != wp.uint32(0):
                 beam = wp.vec2(beam_x[i], beam_y[i])
-                met = enter(plans, body, seen, size, e, place, beam, int(walk[2, i]))
+                over = wp.vec2(over_x[i], over_y[i])
+                met = enter(plans, body, seen, size, e, place, beam, over, int(walk[2, i]))
                 if met < wp.float32(NEVER):
                     walk[0, i] = wp.cast(met, wp.uint32)
                     walk[1, i] = wp.cast(met, wp.uint32)

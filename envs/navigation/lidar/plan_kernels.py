@@ -44,7 +44,9 @@ class Plans:
     cells: wp.array2d(dtype=wp.uint16)
     """(N, C): see `cells`."""
     address: wp.uint64
-    """Where the cells are in memory."""
+    """Where the cells are in memory; the next two are the same for `ways` and `field`."""
+    ways_address: wp.uint64
+    field_address: wp.uint64
     ways: wp.array2d(dtype=wp.uint8)
     """(N, C): bit k is set where the straight way to the middle of neighbour k is free; see `field_kernels`."""
     field: wp.array2d(dtype=wp.float32)
@@ -93,7 +95,10 @@ def build_wall(
     for part in range(doors):
         start = first + part * length // doors
         stop = first + (part + 1) * length // doors
-        gap = start + below(draw(key, DOORS, block * MAX_DOORS + part)[0], stop - start)
+        gap = start
+        # Draws are what costs most, and one of a single place can be left out: every draw has a number of its own.
+        if stop - start > 1:
+            gap = start + below(draw(key, DOORS, block * MAX_DOORS + part)[0], stop - start)
         for along in range(start, stop):
             if along != gap:
                 put_wall(plans, e, size, axis, at, along)
@@ -135,10 +140,11 @@ def divide(plans: Plans, layout: Layout, e: int, room: int, count: int, key: Key
     low = int(plans.rooms[e, room, axis])
     at = low + layout.min_side + below(w[3], side - gap - 2 * layout.min_side + 1)
     first = int(plans.rooms[e, room, 1 - axis])
-    more = draw(key, DIVIDE, count + (1 << 16))
-    doors = wp.where(length >= 4 and unit(more[0]) < layout.loops, 2, 1)
+    doors = int(1)
     if gap > 0:
         doors = wp.min(1 + length // CORRIDOR_DOORS, MAX_DOORS)
+    elif length >= 4:
+        doors = wp.where(unit(draw(key, DIVIDE, count + (1 << 16))[0]) < layout.loops, 2, 1)
     build_wall(plans, e, layout.size, axis, at, first, first + length, doors, key, 2 * count)
     copy_room(plans, e, room, count)
     plans.rooms[e, count, axis] = wp.int16(at + gap)

@@ -49,8 +49,8 @@ class Robots:
 
     body: wp.array2d(dtype=wp.float32)
     """(N, BODY_SIZE)."""
-    beams: wp.array2d(dtype=wp.float32)
-    """(B, 2): cosine and sine of the angle from the heading."""
+    beams: wp.array2d(dtype=Reals)
+    """(2, G): cosines and sines of the angles from the heading, by groups of beams; the last beam fills up its own."""
 
 
 @wp.func
@@ -145,25 +145,26 @@ def scan(
     robots: Robots, plans: Plans, layout: Layout, settings: Settings, e: int, floats: wp.uint64, first: int, second: int
 ) -> None:
     """Write the beams of robot e into copies `first` and `second` of the output."""
-    out = wp.array(ptr=floats, shape=(2, settings.num_envs, settings.beams + FEATURES), dtype=wp.float32)
+    width = settings.beams + FEATURES
+    n = settings.num_envs
+    line = wp.uint64(4 * width)
+    one = wp.array(ptr=floats + wp.uint64(first * n + e) * line, shape=(width,), dtype=wp.float32)
+    other = wp.array(ptr=floats + wp.uint64(second * n + e) * line, shape=(width,), dtype=wp.float32)
     cosine = wp.cos(robots.body[e, HEADING])
     sine = wp.sin(robots.body[e, HEADING])
     place = position_of(robots, e)
-    for group in range((settings.beams + BESIDE - 1) // BESIDE):
-        beam_x = Reals()
-        beam_y = Reals()
-        for i in range(BESIDE):
-            b = wp.min(BESIDE * group + i, settings.beams - 1)
-            ahead = robots.beams[b, 0]
-            aside = robots.beams[b, 1]
-            beam_x[i] = cosine * ahead - sine * aside
-            beam_y[i] = sine * ahead + cosine * aside
+    for group in range(robots.beams.shape[1]):
+        ahead = robots.beams[0, group]
+        aside = robots.beams[1, group]
+        beam_x = cosine * ahead - sine * aside
+        beam_y = sine * ahead + cosine * aside
         length = cast(plans, robots.body, SEEN, layout.size, e, place, beam_x, beam_y, settings.reach)
+        share = length / settings.reach
         for i in range(BESIDE):
-            b = wp.min(BESIDE * group + i, settings.beams - 1)
-            share = length[i] / settings.reach
-            out[first, e, b] = share
-            out[second, e, b] = share
+            b = BESIDE * group + i
+            if b < settings.beams:
+                one[b] = share[i]
+                other[b] = share[i]
 
 
 @wp.func
@@ -239,6 +240,31 @@ def report(
     marks[4 * n + e] = wp.uint8(wp.max(terminated, truncated))
 
 
+FETCH = """
+#if !defined(__CUDA_ARCH__)
+    __builtin_prefetch((const void*)address);
+#endif
+"""
+
+
+@wp.func_native(FETCH)
+def fetch(address: wp.uint64) -> None:
+    """Ask a CPU to bring the bytes at an address near; a GPU hides such waits by itself."""
+    ...
+
+
+@wp.func
+def fetch_world(robots: Robots, plans: Plans, size: int, e: int) -> None:
+    """Ask for the floor plan of world e, and for the ways from where its robot is."""
+    count = size * size
+    for line in range((2 * count + 63) // 64):
+        fetch(plans.address + wp.uint64(2 * count) * wp.uint64(e) + wp.uint64(64 * line))
+    cell = wp.uint64(count) * wp.uint64(e) + wp.uint64(cell_at(position_of(robots, e), size))
+    fetch(plans.ways_address + cell)
+    for row in range(3):
+        fetch(plans.field_address + wp.uint64(4) * (cell + wp.uint64((row - 1) * size)))
+
+
 @wp.kernel(enable_backward=False)
 def step_robots(
     offset: int, floats: wp.uint64, integers: wp.uint64, flags: wp.uint64, actions: wp.array2d(dtype=wp.float32),
@@ -246,6 +272,7 @@ def step_robots(
 ) -> None:  # fmt: skip
     """Step the worlds from `offset` on."""
     e = offset + wp.tid()
+    fetch_world(robots, plans, layout.size, wp.min(e + 1, settings.num_envs - 1))
     over = int(life.terminated[e]) | int(life.truncated[e])
     reward = wp.float32(0.0)
     success = int(0)

@@ -19,6 +19,7 @@ from cairngym.envs.core import Observation, Outcome, State, TaskSpec, WorldSpec
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.navigation.lidar import picture
 from cairngym.envs.navigation.lidar import step_kernels as k
+from cairngym.envs.navigation.lidar.lidar_kernels import BESIDE, Reals
 from cairngym.envs.navigation.lidar.outputs import Outputs, allocate
 from cairngym.envs.navigation.lidar.plan_kernels import ROOM_FIELDS, Layout, Plans
 from cairngym.envs.navigation.lidar.robot import Robot
@@ -101,13 +102,16 @@ class LidarWorld(WorldSpec):
         plans, robots = Plans(), k.Robots()
         plans.cells, plans.field, plans.ways = array(self.cells, wp.uint16), array(self.field), array(self._ways)
         plans.address = wp.uint64(self.cells.data_ptr())
+        plans.ways_address = wp.uint64(self._ways.data_ptr())
+        plans.field_address = wp.uint64(self.field.data_ptr())
         rooms = count // self.plan.min_side + 2
         plans.rooms = array(zeros(rooms, ROOM_FIELDS, dtype=torch.int16))
         plans.queue = array(zeros(2 * count, dtype=torch.int16))
         # By numpy in double precision: the directions are the same on every device.
-        angle = 2.0 * np.pi * np.arange(self.robot.num_beams) / self.robot.num_beams
-        beams = np.stack((np.cos(angle), np.sin(angle)), axis=1).astype(np.float32)
-        robots.body, robots.beams = array(self.body), array(torch.from_numpy(beams).to(self.device))
+        last = self.robot.num_beams - 1
+        angle = 2.0 * np.pi * np.arange(-(-(last + 1) // BESIDE) * BESIDE).clip(max=last) / (last + 1)
+        beams = np.stack((np.cos(angle), np.sin(angle))).astype(np.float32).reshape(2, -1, BESIDE)
+        robots.body, robots.beams = array(self.body), array(torch.from_numpy(beams).to(self.device), Reals)
         self._plans, self._robots = plans, robots
 
     def _lay_out(self) -> Layout:
