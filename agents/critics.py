@@ -163,31 +163,39 @@ def _mlp(num_inputs: int, hidden: tuple[int, ...], activation: Activation) -> nn
     return nn.Sequential(*layers)
 
 
-class DeterministicActor(nn.Module):
-    """An action for every observation, squashed by tanh.
+class PolicyNetwork(nn.Module):
+    """An MLP whose head works in float32 whatever the autocast.
 
     Args:
         num_inputs: entries of an observation's features.
-        num_actions: A.
+        num_outputs: width of the head.
         hidden: widths of the hidden layers.
         activation: between the layers.
     """
 
     def __init__(
-        self, num_inputs: int, num_actions: int, hidden: tuple[int, ...], activation: Activation = "relu"
+        self, num_inputs: int, num_outputs: int, hidden: tuple[int, ...], activation: Activation = "relu"
     ) -> None:
         super().__init__()
         self.trunk = _mlp(num_inputs, hidden, activation)
-        self.head = nn.Linear(hidden[-1], num_actions)
+        self.head = nn.Linear(hidden[-1], num_outputs)
+
+    def outputs(self, features: torch.Tensor) -> torch.Tensor:
+        """`(B, num_outputs)` from `(B, F)`."""
+        latent = self.trunk(features)
+        with full_precision(latent.device):
+            return self.head(latent.float())
+
+
+class DeterministicActor(PolicyNetwork):
+    """An action for every observation, squashed by tanh."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Actions `(B, A)` in [-1, 1] from `(B, F)`."""
-        latent = self.trunk(features)
-        with full_precision(latent.device):
-            return self.head(latent.float()).tanh()
+        return self.outputs(features).tanh()
 
 
-class SquashedGaussianActor(nn.Module):
+class SquashedGaussianActor(PolicyNetwork):
     """A normal distribution for every observation, squashed by tanh (Haarnoja et al. 2018, appendix C).
 
     Args:
@@ -200,15 +208,11 @@ class SquashedGaussianActor(nn.Module):
     def __init__(
         self, num_inputs: int, num_actions: int, hidden: tuple[int, ...], activation: Activation = "relu"
     ) -> None:
-        super().__init__()
-        self.trunk = _mlp(num_inputs, hidden, activation)
-        self.head = nn.Linear(hidden[-1], 2 * num_actions)
+        super().__init__(num_inputs, 2 * num_actions, hidden, activation)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log standard deviation before tanh, `(B, A)` each, from `(B, F)`."""
-        latent = self.trunk(features)
-        with full_precision(latent.device):
-            mean, log_std = self.head(latent.float()).chunk(2, dim=-1)
+        mean, log_std = self.outputs(features).chunk(2, dim=-1)
         return mean, log_std.clamp(*LOG_STD_BOUNDS)
 
     def sample(self, features: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
