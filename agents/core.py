@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 from cairngym.agents.checkpoint import read_checkpoint, to_plain, write_checkpoint
 from cairngym.envs.adapters import SnapshotError
-from cairngym.envs.core import Observation, TensorEnv
+from cairngym.envs.core import Critic, Observation, TensorEnv
 
 Metrics = dict[str, Any]
 Callback = Callable[[Metrics], bool | None]
@@ -56,6 +56,11 @@ class Agent(ABC):
     @abstractmethod
     def actor(self, num_envs: int, *, deterministic: bool = False, seed: int = 0) -> Actor:
         """The present policy for `num_envs` envs; it follows the agent's later learning."""
+
+    @property
+    def values(self) -> Critic | None:
+        """Its present value of observations, `(B, ...) -> (B,)`; None where it has none."""
+        return None
 
     @abstractmethod
     def get_state(self) -> dict[str, Any]:

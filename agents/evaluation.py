@@ -72,6 +72,8 @@ def evaluate(
         )
     check_autoreset(env)
     tally = Tally(quotas(episodes, env.num_envs), env.device)
+    if agent.values is not None:
+        env.guide(agent.values, exploit=True)
     actor = agent.actor(env.num_envs, deterministic=deterministic, seed=seed)
     obs, _ = env.reset(seed=seed)
     steps = 0

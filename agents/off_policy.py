@@ -24,7 +24,7 @@ from cairngym.agents.records import read_state, record_step
 from cairngym.agents.replay import Replay, ReplayBatch
 from cairngym.agents.returns import return_bounds
 from cairngym.agents.unit_actions import UnitActor, UnitBox
-from cairngym.envs.core import Observation, TensorEnv, clone
+from cairngym.envs.core import Critic, Observation, TensorEnv, clone
 
 BLOCK = 2**14
 """Transitions drawn from the replay at once; more would leave the caches before they are used."""
@@ -158,6 +158,7 @@ class OffPolicy(Agent):
 
     def _enter(self, env: TensorEnv) -> None:
         check_discounts(env, self.config.gamma)
+        env.guide(self.values)
         if env is not self.env:
             check_autoreset(env)
             self.forget_env()
@@ -296,6 +297,16 @@ class OffPolicy(Agent):
             return self.play(self.features(obs), None if deterministic else generator)
 
         return UnitActor(policy, self.box, self.device, seed)
+
+    @property
+    def values(self) -> Critic:
+        """The least of the critics' values of what the present policy does."""
+        return self._value
+
+    @torch.no_grad()
+    def _value(self, obs: Observation) -> torch.Tensor:
+        features = self.features(obs)
+        return self.critic(features, self.play(features, None)).amin(0)
 
     def get_state(self) -> dict[str, Any]:
         """Copy everything but the env."""

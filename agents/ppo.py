@@ -16,7 +16,7 @@ from cairngym.agents.networks import ActorCritic, check_same_networks
 from cairngym.agents.play import NetworkActor
 from cairngym.agents.ppo_config import PPOConfig
 from cairngym.agents.rollout import Batch, Rollout
-from cairngym.envs.core import Observation, TensorEnv
+from cairngym.envs.core import Critic, Observation, TensorEnv
 
 
 class PPO(Agent):
@@ -85,6 +85,7 @@ class PPO(Agent):
             check_autoreset(env)
             self.forget_env()
         self.env, callbacks = env, tuple(callbacks)
+        env.guide(self.values)
         if len(self._inputs.symbols) != env.num_envs:
             self._begin(env)
         target = self.steps_done + steps
@@ -251,6 +252,16 @@ class PPO(Agent):
         return NetworkActor(
             self.encoder, self.model, self.distribution, num_envs, deterministic=deterministic, seed=seed
         )
+
+    @property
+    def values(self) -> Critic:
+        """The value of first observations: a memory is empty there."""
+        return self._value
+
+    @torch.no_grad()
+    def _value(self, obs: Observation) -> torch.Tensor:
+        inputs = self.encoder(obs)
+        return self.model(inputs, self.model.initial_memory(len(inputs.features)))[1][:, 0]
 
     def get_state(self) -> dict[str, Any]:
         """Copy everything but the env."""

@@ -6,7 +6,7 @@ autoreset, time limits, episode statistics and randomness. Arrays are torch tens
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,9 +21,11 @@ from cairngym.envs.goals import goal_task
 from cairngym.envs.world import Task, TaskSpec, World, WorldSpec, judged
 
 __all__ = [
-    "Observation", "Outcome", "State", "StateField", "Task", "TaskSpec", "TensorEnv", "Transition", "World",
+    "Critic", "Observation", "Outcome", "State", "StateField", "Task", "TaskSpec", "TensorEnv", "Transition", "World",
     "WorldSpec", "clone", "judged", "where",
 ]  # fmt: skip
+
+Critic = Callable[[Observation], torch.Tensor]
 
 
 class TensorEnv(VectorEnv):
@@ -144,6 +146,14 @@ class TensorEnv(VectorEnv):
     def progress(self, state: State | None = None) -> torch.Tensor:
         """The task's progress in [0, 1] at `state` (default: now), float32 `(B,)`."""
         return self.task.progress(self.state if state is None else state)
+
+    def guide(self, critic: Critic, *, exploit: bool = False) -> None:
+        """Take the learner's values, for a wrapper that chooses an episode's goals or times by them; does nothing here.
+
+        Args:
+            critic: the value of observations as the agent sees them, `(B, ...) -> (B,)`; it follows the learning.
+            exploit: choose what is best valued, as in an evaluation, instead of what is worth trying.
+        """
 
     def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """RGB frames of the given envs (default: all)."""

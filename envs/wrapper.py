@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from cairngym.envs.core import Observation, State, StateField, TensorEnv
+from cairngym.envs.core import Critic, Observation, State, StateField, TensorEnv
 
 
 class TensorWrapper(TensorEnv):
@@ -101,6 +101,10 @@ class TensorWrapper(TensorEnv):
     def progress(self, state: State | None = None) -> torch.Tensor:
         """The inner task's progress."""
         return self.env.progress(state)
+
+    def guide(self, critic: Critic, *, exploit: bool = False) -> None:
+        """Hand the learner's values on to the inner env."""
+        self.env.guide(critic, exploit=exploit)
 
     def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """The inner env's frames."""
