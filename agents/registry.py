@@ -34,6 +34,13 @@ def _sb3(algorithm: str) -> AgentEntry:
 
 
 _agents: dict[str, AgentEntry] = {
+    "cem": AgentEntry(
+        agent="cairngym.agents.evolution.cem:CEM", config="cairngym.agents.evolution.cem_config:CEMConfig"
+    ),
+    "dynamics_gradient": AgentEntry(
+        agent="cairngym.agents.dynamics_gradient:DynamicsGradient",
+        config="cairngym.agents.dynamics_gradient_config:DynamicsGradientConfig",
+    ),
     "ppo": AgentEntry(agent="cairngym.agents.ppo:PPO", config="cairngym.agents.ppo_config:PPOConfig"),
     "sac": AgentEntry(agent="cairngym.agents.sac:SAC", config="cairngym.agents.off_policy_config:SACConfig"),
     "sb3-a2c": _sb3("A2C"),

@@ -127,6 +127,8 @@ def physics_world(env: TensorEnv) -> PhysicsWorld:
     from cairngym.envs.physics.world import PhysicsWorld
 
     world = env.unwrapped.world
+    while not isinstance(world, PhysicsWorld) and hasattr(world, "inner"):
+        world = world.inner
     if not isinstance(world, PhysicsWorld):
         raise TypeError(
             f"Expected an env whose world runs on MuJoCo, got {type(world).__name__}. Take one such as FetchReach-v4."

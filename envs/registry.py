@@ -22,6 +22,7 @@ FAMILIES = (
     "cairngym.envs.manipulation.specs",
     "cairngym.envs.navigation.specs",
     "cairngym.envs.navigation.lidar.specs",
+    "cairngym.envs.stl.specs",
 )
 """Modules whose `specs()` lists a family's ids; none of them imports torch or a simulator."""
 

@@ -1,9 +1,8 @@
-"""Wrappers that any TensorEnv can wear, and their names: `make_wrapper`, `list_wrappers`."""
+"""Wrappers that any TensorEnv can wear; `cairngym.envs.wrapper_registry` has their names."""
 
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,9 +10,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from cairngym.envs.checks import check_action, check_options, check_shape, unknown_name
+from cairngym.envs.checks import check_action, check_shape, unknown_name
 from cairngym.envs.core import Observation, State, TensorEnv, clone, where
-from cairngym.envs.pixels import PixelObservation
 from cairngym.envs.random import uniform
 from cairngym.envs.wrapper import TensorWrapper
 
@@ -220,57 +218,3 @@ class StickyActions(_ActionMemory):
         """Return to a snapshot taken by `get_state`."""
         super().set_state(snapshot)
         self._executed, self._fresh = clone(snapshot["executed"]), snapshot["fresh"].clone()
-
-
-_wrappers: dict[str, Callable[..., TensorWrapper]] = {
-    "action_delay": ActionDelay,
-    "frame_stack": FrameStack,
-    "pixels": PixelObservation,
-    "sticky_actions": StickyActions,
-}
-
-
-def register_wrapper(name: str, factory: Callable[..., TensorWrapper]) -> None:
-    """Add a wrapper under `name`; `factory(env, **options)` makes one.
-
-    Raises:
-        ValueError: if the name is taken.
-    """
-    if name in _wrappers:
-        raise ValueError(f"The wrapper {name!r} is already registered; choose another name.")
-    _wrappers[name] = factory
-
-
-def list_wrappers() -> list[str]:
-    """Every name that `make_wrapper` takes, sorted."""
-    return sorted(_wrappers)
-
-
-def get_wrapper(name: str) -> Callable[..., TensorWrapper]:
-    """The factory registered under `name`.
-
-    Raises:
-        UnknownNameError: naming the nearest valid names.
-    """
-    if name not in _wrappers:
-        raise unknown_name("wrapper", name, _wrappers)
-    return _wrappers[name]
-
-
-def make_wrapper(name: str, env: TensorEnv, **options: Any) -> TensorWrapper:
-    """Wrap `env` in the wrapper registered under `name`, with its options.
-
-    Raises:
-        UnknownNameError: unknown name.
-        TypeError: an option it does not have.
-
-    Example:
-        >>> import cairngym
-        >>> make_wrapper("frame_stack", cairngym.make("Chain-N10-v0"), frames=2).single_observation_space.shape
-        (20,)
-    """
-    factory = get_wrapper(name)
-    check_options(
-        f"The wrapper {name!r}", options, [key for key in inspect.signature(factory).parameters if key != "env"]
-    )
-    return factory(env, **options)

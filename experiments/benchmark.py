@@ -23,6 +23,7 @@ BENCHMARKS: Mapping[str, str] = {
     "lidar": "cairngym.experiments.benchmark_lidar",
     "minigrid": "cairngym.experiments.benchmark_minigrid",
     "physics": "cairngym.experiments.benchmark_physics",
+    "stl": "cairngym.experiments.benchmark_stl",
 }
 """Names to modules with a `Benchmark` dataclass of options and a function `run`."""
 

@@ -38,7 +38,7 @@ def resolve(config: RunConfig) -> RunConfig:
 
 
 def _resolve_wrapper(wrapper: WrapperConfig) -> WrapperConfig:
-    from cairngym.envs.wrappers import get_wrapper
+    from cairngym.envs.wrapper_registry import get_wrapper
 
     parameters = dict(inspect.signature(get_wrapper(wrapper.name)).parameters)
     parameters.pop("env", None)

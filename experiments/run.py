@@ -88,7 +88,7 @@ def make_evaluation_env(config: RunConfig, *, num_envs: int, seed: int | None = 
 
 def wrap(config: RunConfig, env: TensorEnv) -> TensorEnv:
     """Put the config's wrappers around `env`, the first innermost."""
-    from cairngym.envs.wrappers import make_wrapper
+    from cairngym.envs.wrapper_registry import make_wrapper
 
     for wrapper in config.wrappers:
         env = make_wrapper(wrapper.name, env, **wrapper.options)

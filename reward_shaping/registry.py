@@ -17,6 +17,8 @@ _shapers: dict[str, str | Callable[..., Shaper]] = {
     "potential": "cairngym.reward_shaping.potential:PotentialShaper",
     "count": "cairngym.reward_shaping.curiosity.count:CountShaper",
     "rnd": "cairngym.reward_shaping.curiosity.rnd:RNDShaper",
+    "robustness": "cairngym.reward_shaping.temporal.robustness:RobustnessShaper",
+    "stages": "cairngym.reward_shaping.temporal.stages:StagesShaper",
     "sum": "cairngym.reward_shaping.composition:SumShaper",
     "gate": "cairngym.reward_shaping.composition:GateShaper",
     "product": "cairngym.reward_shaping.composition:ProductShaper",

@@ -45,7 +45,7 @@ def _envs() -> list[str]:
 
 
 def _wrappers() -> list[str]:
-    from cairngym.envs.wrappers import list_wrappers
+    from cairngym.envs.wrapper_registry import list_wrappers
 
     return list_wrappers()
 

@@ -14,7 +14,8 @@ import cairngym
 from cairngym.envs.checks import UnknownNameError
 from cairngym.envs.physics.camera import Camera
 from cairngym.envs.pixels import PixelObservation
-from cairngym.envs.wrappers import FrameStack, make_wrapper
+from cairngym.envs.wrapper_registry import make_wrapper
+from cairngym.envs.wrappers import FrameStack
 
 MODES = ("SameStep", "NextStep", "Disabled")
 ASLANT = Camera(lookat=(0.1, -0.2, 0.05), distance=3.5, azimuth=130.0, elevation=-40.0)

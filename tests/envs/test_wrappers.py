@@ -11,15 +11,8 @@ import cairngym
 from cairngym.envs.checks import UnknownNameError
 from cairngym.envs.random import uniform
 from cairngym.envs.wrapper import TensorWrapper
-from cairngym.envs.wrappers import (
-    STICKY_STREAM,
-    ActionDelay,
-    FrameStack,
-    StickyActions,
-    list_wrappers,
-    make_wrapper,
-    register_wrapper,
-)
+from cairngym.envs.wrapper_registry import list_wrappers, make_wrapper, register_wrapper
+from cairngym.envs.wrappers import STICKY_STREAM, ActionDelay, FrameStack, StickyActions
 
 MODES = ("SameStep", "NextStep", "Disabled")
 WRAPPERS = {

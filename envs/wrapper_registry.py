@@ -1,0 +1,76 @@
+"""Names to wrappers: `make_wrapper`, `list_wrappers`, `register_wrapper`.
+
+A wrapper is imported when it is first made, so that this table may name those of folders further up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cairngym.envs.checks import check_options, unknown_name
+
+if TYPE_CHECKING:
+    from cairngym.envs.core import TensorEnv
+    from cairngym.envs.wrapper import TensorWrapper
+
+_wrappers: dict[str, str | Callable[..., TensorWrapper]] = {
+    "action_delay": "cairngym.envs.wrappers:ActionDelay",
+    "flags": "cairngym.reward_shaping.temporal.flags:FlagObservation",
+    "frame_stack": "cairngym.envs.wrappers:FrameStack",
+    "pixels": "cairngym.envs.pixels:PixelObservation",
+    "sticky_actions": "cairngym.envs.wrappers:StickyActions",
+    "temporal": "cairngym.reward_shaping.temporal.observation:TemporalObservation",
+}
+
+
+def register_wrapper(name: str, factory: str | Callable[..., TensorWrapper]) -> None:
+    """Add a wrapper under `name`; `factory(env, **options)` makes one, or "module:class" names it.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    if name in _wrappers:
+        raise ValueError(f"The wrapper {name!r} is already registered; choose another name.")
+    _wrappers[name] = factory
+
+
+def list_wrappers() -> list[str]:
+    """Every name that `make_wrapper` takes, sorted."""
+    return sorted(_wrappers)
+
+
+def get_wrapper(name: str) -> Callable[..., TensorWrapper]:
+    """The factory registered under `name`.
+
+    Raises:
+        UnknownNameError: naming the nearest valid names.
+    """
+    if name not in _wrappers:
+        raise unknown_name("wrapper", name, _wrappers)
+    entry = _wrappers[name]
+    if callable(entry):
+        return entry
+    module, _, attribute = entry.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make_wrapper(name: str, env: TensorEnv, **options: Any) -> TensorWrapper:
+    """Wrap `env` in the wrapper registered under `name`, with its options.
+
+    Raises:
+        UnknownNameError: unknown name.
+        TypeError: an option it does not have.
+
+    Example:
+        >>> import cairngym
+        >>> make_wrapper("frame_stack", cairngym.make("Chain-N10-v0"), frames=2).single_observation_space.shape
+        (20,)
+    """
+    factory = get_wrapper(name)
+    check_options(
+        f"The wrapper {name!r}", options, [key for key in inspect.signature(factory).parameters if key != "env"]
+    )
+    return factory(env, **options)
