@@ -26,7 +26,8 @@ import cairngym
 from cairngym.agents.core import Agent
 from cairngym.agents.evaluation import evaluate
 from cairngym.agents.registry import make_agent
-from cairngym.experiments.config import RunConfig, expand, find_config, load_comparison
+from cairngym.experiments.config import RunConfig, expand, load_comparison
+from cairngym.experiments.presets import find_config
 from cairngym.experiments.provenance import hardware, versions
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.run import make_env, make_run_agent

@@ -157,7 +157,10 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantConfig:
-    """One way to learn: wrappers, shapers, and what differs from the comparison's agent and env options."""
+    """One way to learn: wrappers, shapers, and what differs from the comparison's agent and env options.
+
+    An agent of another name takes none of the comparison's agent options.
+    """
 
     wrappers: tuple[WrapperConfig, ...] = ()
     """Around the env in training and evaluation, the innermost first."""
@@ -266,31 +269,6 @@ def import_modules(names: Iterable[str]) -> None:
             ) from error
 
 
-def packaged(kind: str) -> dict[str, Path]:
-    """The presets of a kind ("compare", "agents") that come with the package, by name."""
-    import cairngym.configs
-
-    folders = [Path(folder, kind) for folder in cairngym.configs.__path__]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
-
-
-def find_config(name: str, kind: str = "compare") -> Path:
-    """Turn a packaged name or a path into a path.
-
-    Raises:
-        ConfigError: there is no such file, and no packaged preset of that name.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    presets = packaged(kind)
-    if name in presets:
-        return presets[name]
-    if path.suffix in (".yaml", ".yml"):
-        raise ConfigError(f"There is no file {name}. Packaged: {', '.join(presets)}.")
-    raise ConfigError(str(unknown_name("config", name, presets)) + " A path to a YAML file works too.")
-
-
 def choose_seeds(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
     """The first `count` of the seeds, continued upward where there are fewer."""
     if count < 1:
@@ -326,7 +304,7 @@ def expand(comparison: Comparison) -> list[RunConfig]:
         RunConfig(
             experiment=comparison.name, task=task.id, variant=name, seed=seed,
             steps=task.steps or comparison.steps, device=comparison.device,
-            agent=build(AgentConfig, merge(plain(comparison.agent), variant.agent), source=f"variants.{name}.agent"),
+            agent=_agent(comparison, variant, f"variants.{name}.agent"),
             wrappers=variant.wrappers, shapers=variant.shapers, env=merge(merge(comparison.env, task.env), variant.env),
             evaluation=comparison.evaluation, checkpoint=comparison.checkpoint, sinks=comparison.sinks,
             imports=comparison.imports,
@@ -335,3 +313,10 @@ def expand(comparison: Comparison) -> list[RunConfig]:
         for task in comparison.tasks
         for name, variant in comparison.variants.items()
     ]  # fmt: skip
+
+
+def _agent(comparison: Comparison, variant: VariantConfig, source: str) -> AgentConfig:
+    """The variant's agent: the comparison's with other options, or one of another name with options of its own."""
+    shared = plain(comparison.agent)
+    other = variant.agent.get("name", comparison.agent.name) != comparison.agent.name
+    return build(AgentConfig, variant.agent if other else merge(shared, variant.agent), source=source)

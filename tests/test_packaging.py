@@ -48,7 +48,8 @@ def test_every_file_beside_the_code_is_package_data(folders):
 def test_data_that_the_package_reads_is_where_it_is_installed():
     from importlib.resources import files as installed
 
-    from cairngym.experiments.config import load_comparison, packaged
+    from cairngym.experiments.config import load_comparison
+    from cairngym.experiments.presets import packaged
 
     assert installed("cairngym").joinpath("py.typed").is_file()
     assert installed("cairngym.experiments.templates").joinpath("report.html.j2").is_file()

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Check, prog="cairn check", description=getdoc(Check), args=list(arguments))
 
     from cairngym.experiments.check import check_comparison, render_checks
-    from cairngym.experiments.config import find_config, load_comparison
+    from cairngym.experiments.config import load_comparison
+    from cairngym.experiments.presets import find_config
 
     path = find_config(options.config)
     comparison = load_comparison(path, {"name": options.name} if options.name else {})

@@ -79,8 +79,9 @@ def load(options: Compare) -> Comparison:
         ConfigError: a file, key or value that can't be used.
         UnknownNameError: a task or variant that the comparison does not have.
     """
-    from cairngym.experiments.config import choose_seeds, find_config, load_comparison, only
+    from cairngym.experiments.config import choose_seeds, load_comparison, only
     from cairngym.experiments.overlay import merge, parse_overrides
+    from cairngym.experiments.presets import find_config
 
     path = find_config(options.config)
     overrides: dict[str, Any] = {key: getattr(options, key) for key in ("name", "steps", "device")}

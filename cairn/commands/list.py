@@ -63,7 +63,8 @@ def _agents() -> list[str]:
 
 
 def _variants() -> list[str]:
-    from cairngym.experiments.config import load_comparison, packaged
+    from cairngym.experiments.config import load_comparison
+    from cairngym.experiments.presets import packaged
 
     lines = []
     for name, path in packaged("compare").items():

@@ -62,6 +62,13 @@ def test_defaults_then_file_then_overrides(tmp_path):
     assert (config.evaluation.every, config.evaluation.episodes) == (10, 3)
 
 
+def test_another_agent_takes_none_of_the_shared_agent_options(tmp_path):
+    other = COMPARISON.replace("agent: {gamma: 0.9}", "agent: {name: td3, batch: 5}")
+    agents = {run.variant: run.agent for run in expand(load_comparison(write(tmp_path, other)))}
+    assert (agents["count"].name, agents["count"].options) == ("td3", {"batch": 5})
+    assert (agents["sparse"].name, agents["sparse"].options) == ("ppo", {"num_envs": 8})
+
+
 def test_comparison_expands_to_every_run(tmp_path):
     comparison = load_comparison(write(tmp_path, COMPARISON))
     runs = expand(comparison)
@@ -214,24 +221,6 @@ def test_optional_and_nested_fields():
     assert build(Item, {"value": None, "pair": [1, 2.0]}, source="s") == Item(pair=(1, 2))
     assert build(Item, {"value": 3}, source="s") == Item(value=3.0)
     assert plain(Item(pair=(1,))) == {"value": None, "pair": [1]}
-
-
-def test_packaged_comparisons_load_and_are_found_by_name():
-    assert {"quickstart", "minigrid"} <= set(configs.packaged("compare"))
-    quickstart = load_comparison(configs.find_config("quickstart"))
-    assert quickstart.illustrative
-    assert set(quickstart.variants) == {"sparse", "potential", "count", "rnd"}
-    serious = load_comparison(configs.find_config("minigrid"))
-    assert len(serious.tasks) >= 8
-    assert len(serious.seeds) == 10
-    assert (serious.env["split"], serious.evaluation.env["split"]) == ("train", "test")
-
-
-def test_unknown_config_names_the_nearest(tmp_path):
-    with pytest.raises(ConfigError, match=r"Unknown config 'quickstrt'\. Did you mean 'quickstart'"):
-        configs.find_config("quickstrt")
-    with pytest.raises(ConfigError, match="There is no file"):
-        configs.find_config(str(tmp_path / "mine.yaml"))
 
 
 def test_choosing_seeds():
