@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, str] = {
     "minigrid": "cairngym.experiments.benchmark_minigrid",
     "physics": "cairngym.experiments.benchmark_physics",
     "stl": "cairngym.experiments.benchmark_stl",
+    "stl_worlds": "cairngym.experiments.benchmark_stl_worlds",
 }
 """Names to modules with a `Benchmark` dataclass of options and a function `run`."""
 
@@ -71,6 +72,14 @@ def write_record(path: Path | None, results: Sequence[Candidate], device: str, *
     record = {**facts, "results": rows, "versions": versions(), "hardware": hardware(device)}
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"\nWritten to {path}")
+
+
+def report_alone(title: str, results: Sequence[Candidate], device: str, out: Path | None) -> None:
+    """Print the speeds of worlds that nobody else has, and write them."""
+    print(f"{title}\n\n| env | envs | threads | M steps/s |\n|---|---:|---:|---:|")
+    for r in results:
+        print(f"| {r.name} | {r.batch} | {r.threads} | {r.best / 1e6:.2f} |")
+    write_record(out, results, device, tasks=[r.name for r in results])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cairngym.experiments.benchmark import Candidate, cycle, measure, write_record
+from cairngym.experiments.benchmark import Candidate, cycle, measure, report_alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,6 @@ def run(config: Benchmark) -> int:
 
     torch.set_num_threads(config.threads)
     results = measure([ours(env_id, config) for env_id in config.envs], config.rounds, config.seconds)
-    print(f"step + lidar + collision + reward + autoreset, best of {config.rounds} rounds\n")
-    print("| env | envs | threads | M steps/s |\n|---|---:|---:|---:|")
-    for r in results:
-        print(f"| {r.name} | {r.batch} | {r.threads} | {r.best / 1e6:.2f} |")
-    write_record(config.out, results, config.device, tasks=[r.name for r in results])
+    title = f"step + lidar + collision + reward + autoreset, best of {config.rounds} rounds"
+    report_alone(title, results, config.device, config.out)
     return 0
