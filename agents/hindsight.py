@@ -1,6 +1,7 @@
 """Hindsight: what was achieved later is put in as the goal, so that failures, too, show how something is reached.
 
-Andrychowicz et al., "Hindsight experience replay", NeurIPS 2017, section 3 and 4.5.
+Andrychowicz et al., "Hindsight experience replay", NeurIPS 2017, section 3 and 4.5. Where episodes follow plans with
+times, other times are put in (`cairngym.envs.relabelling`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from cairngym.envs.checks import unknown_name
 from cairngym.envs.core import TensorEnv, where
 from cairngym.envs.goals import GOAL_KEYS, goal_task
 
-STRATEGIES = ("none", "future", "final", "episode")
+PLAN_STRATEGIES = ("times",)
+"""Those that put in another plan instead of another goal."""
+STRATEGIES = ("none", "future", "final", "episode", *PLAN_STRATEGIES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hindsight:
-    """Which samples are given another goal, and which goal.
+    """Which samples are given another goal or plan, and which one.
 
     Raises:
         UnknownNameError: no such strategy.
@@ -31,7 +34,8 @@ class Hindsight:
     strategy: str = "future"
     """Where the goal is taken from, always as achieved *after* a step: "future", a uniformly drawn one from the sampled
     step on to the episode's end; "final", the episode's last; "episode", any of the episode that is still held; "none".
-    The last step of an episode that still runs is the newest."""
+    The last step of an episode that still runs is the newest. "times" leaves goals as they are, and gives the episode's
+    plan other times; what was reached later is looked for as by "future"."""
     ratio: float = 0.8
     """Share of the samples, each drawn by itself."""
 
@@ -60,13 +64,22 @@ class Hindsight:
         Returns:
             Bool `(B,)` and int64 `(B,)`.
         """
-        relabelled = torch.rand(len(step), generator=generator, device=step.device) < self.ratio
+        return self.choose(step, generator), self.source(step, first, last, generator)
+
+    def choose(self, step: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Draw which samples are relabelled, bool `(B,)`."""
+        return torch.rand(len(step), generator=generator, device=step.device) < self.ratio
+
+    def source(
+        self, step: torch.Tensor, first: torch.Tensor, last: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Draw the steps that are looked at, int64 of the common shape of the arguments, which are as of `draw`."""
         if self.strategy == "final":
-            return relabelled, last
-        begin = step if self.strategy == "future" else first
+            return last
+        begin = first if self.strategy == "episode" else step
         # In double precision, so that long episodes are drawn from evenly too.
-        share = torch.rand(len(step), generator=generator, device=step.device, dtype=torch.float64)
-        return relabelled, torch.minimum(begin + (share * (last - begin + 1)).long(), last)
+        share = torch.rand(step.shape, generator=generator, device=step.device, dtype=torch.float64)
+        return torch.minimum(begin + (share * (last - begin + 1)).long(), last)
 
 
 NO_HINDSIGHT = Hindsight(strategy="none")

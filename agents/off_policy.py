@@ -41,7 +41,7 @@ class OffPolicy(Agent):
         config: settings.
 
     Raises:
-        TypeError: an action space other than Box, or hindsight for a task without goals.
+        TypeError: an action space other than Box, or hindsight for a task without goals (for "times": without plans).
         ValueError: an action box without finite bounds, or an env that does not reset within the step.
     """
 
@@ -194,7 +194,7 @@ class OffPolicy(Agent):
 
     def _advance(self, env: TensorEnv) -> Mapping[str, Any]:
         """One step of every env and the gradient steps it earns; returns the step's `info`."""
-        obs, state = self._obs, read_state(env)
+        obs, state = self._obs, read_state(env, self.replay.windows.fields)
         unit = self._choose(obs)
         result = env.step(self.box.to_env(unit))
         self.replay.add(record_step(env, obs, state, unit.view(-1, *self.box.shape), result))

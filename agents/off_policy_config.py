@@ -59,9 +59,10 @@ class OffPolicyConfig:
     n_step: int = 1
     """Rewards summed before the target bootstraps."""
     hindsight: str = "none"
-    """Which goals replace the desired one in replay: "none", "future", "final" or "episode"."""
+    """Which goals replace the desired one in replay: "none", "future", "final" or "episode"; or "times", which replaces
+    the times of an episode's plan (wrapper "temporal")."""
     hindsight_ratio: float = 0.8
-    """Share of replayed transitions whose goal is replaced; 0.8 is four for every original one."""
+    """Share of replayed transitions whose goal or plan is replaced; 0.8 is four for every original one."""
     demonstrations: str | None = None
     """Data set of demonstrations that every batch is mixed with; None for none."""
     demonstration_ratio: float = 0.5

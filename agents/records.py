@@ -40,14 +40,14 @@ def memoryless(env: TensorEnv) -> tuple[Term, ...]:
     return tuple(term for term in getattr(env, "terms", ()) if not term.shaper.memory)
 
 
-def required_fields(env: TensorEnv) -> tuple[str, ...]:
-    """The state fields that a replay of `env` must store, sorted."""
-    return tuple(sorted({field for term in memoryless(env) for field in term.shaper.requires}))
+def required_fields(env: TensorEnv, further: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The state fields that a replay of `env` must store, sorted: those of its shapers and `further` ones."""
+    return tuple(sorted({*further, *(field for term in memoryless(env) for field in term.shaper.requires)}))
 
 
-def read_state(env: TensorEnv) -> dict[str, torch.Tensor]:
+def read_state(env: TensorEnv, further: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
     """The required fields as they are now; to be called before the step whose record they go into."""
-    fields = required_fields(env)
+    fields = required_fields(env, further)
     if not fields:
         return {}
     state = env.state
@@ -76,11 +76,10 @@ def record_step(
     for term in getattr(env, "terms", ()):
         if term.shaper.memory:
             kept = kept + term.weight * info["reward_terms"][term.name]
-    fields = required_fields(env)
     return Record(
         obs=obs, action=action, next_obs=info["final_obs"], reward=task_reward, terminated=terminated,
-        truncated=truncated, state={name: state[name] for name in fields},
-        next_state={name: info["final_state"][name] for name in fields}, kept=kept, success=info["success"],
+        truncated=truncated, state=state, next_state={name: info["final_state"][name] for name in state}, kept=kept,
+        success=info["success"],
     )  # fmt: skip
 
 

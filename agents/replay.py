@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from cairngym.agents.hindsight import NO_HINDSIGHT, Goals, Hindsight
+from cairngym.agents.hindsight import NO_HINDSIGHT, Hindsight
 from cairngym.agents.records import Record, from_unit, memoryless, read_state, record_step, required_fields
 from cairngym.agents.ring import Ring, take
+from cairngym.agents.windows import Sample, Window, make_windows
 from cairngym.envs.core import Observation, TensorEnv, Transition
 
 if TYPE_CHECKING:
@@ -31,22 +32,6 @@ class ReplayBatch(NamedTuple):
     """`(B,)`, gamma^(steps taken), zero where the last of them terminated."""
 
 
-class Relabelling(NamedTuple):
-    """The goals of B samples in hindsight."""
-
-    goal: torch.Tensor
-    """`(B, goal_size)`."""
-    mask: torch.Tensor
-    """bool `(B,)`, which samples get it."""
-
-    def spread(self, steps: int) -> Relabelling:
-        """The same for each of `steps` steps of every sample, `(B * steps, ...)`."""
-        return Relabelling(
-            self.goal.unsqueeze(1).expand(-1, steps, -1).flatten(0, 1),
-            self.mask.unsqueeze(1).expand(-1, steps).flatten(),
-        )
-
-
 class Replay:
     """The newest transitions of N envs, sampled uniformly.
 
@@ -55,7 +40,7 @@ class Replay:
     terminated. Under another goal in hindsight the task judges every step anew: reward, success, and termination where
     success terminates; and so do the shapers without memory, which are given the observations recorded. A sample whose
     episode was ended by a success that the new goal does not share stops there, as what would have followed is not
-    known, and bootstraps.
+    known, and bootstraps. Under another plan only what is seen and those shapers' terms change.
 
     Sampling costs O(batch) whatever is held, and nothing in it waits for the device.
 
@@ -64,12 +49,12 @@ class Replay:
         capacity: how many transitions are kept, rounded down to whole steps of the N envs.
         gamma: the discount.
         n_step: how many steps a sample takes at most.
-        hindsight: which goals are put in.
+        hindsight: which goals, or plans, are put in.
         demonstration_ratio: share of every batch that comes from demonstrations, once there are any.
         generator: every draw comes from it; must live on the env's device.
 
     Raises:
-        TypeError: hindsight for a task without goals.
+        TypeError: hindsight for a task without goals, or for an env without plans.
         ValueError: an option out of its range.
     """
 
@@ -89,7 +74,7 @@ class Replay:
         self.demonstration_ratio = demonstration_ratio
         self.ring = Ring(capacity // env.num_envs, env.num_envs, env.device)
         self.demonstrations: Ring | None = None
-        self.goals = Goals(env) if hindsight.active else None
+        self.windows = make_windows(env, hindsight)
         self.terms = memoryless(env)
         self._offset = torch.arange(n_step, device=env.device)
         powers = torch.tensor([gamma**k for k in range(n_step + 1)], dtype=torch.float64)
@@ -122,7 +107,7 @@ class Replay:
         Raises:
             ValueError: it does not fit the env, or lacks state fields that shapers require.
         """
-        self.demonstrations = dataset.ring(self.env, required_fields(self.env))
+        self.demonstrations = dataset.ring(self.env, required_fields(self.env, self.windows.fields))
 
     def sample(self, batch: int) -> ReplayBatch:
         """Draw `batch` samples; `round(batch * demonstration_ratio)` of them, evenly spread, from demonstrations.
@@ -147,59 +132,29 @@ class Replay:
     def _sample(self, ring: Ring, batch: int) -> ReplayBatch:
         step, env = ring.draw(batch, self.generator)
         first, last = ring.span(step, env)
-        relabelling = self._relabel(ring, step, env, first, last)
         steps = torch.minimum(step.unsqueeze(1) + self._offset, last.unsqueeze(1))
         rows = ring.locate(steps, env.unsqueeze(1))
-        reward, terminated = self._judge(ring, rows, relabelling)
+        window = self.windows.window(ring, Sample(step, env, first, last, rows), self.generator)
+        reward, terminated = self._judge(window)
         total, taken = self._returns(reward, terminated, last - step + 1)
-        end = (taken - 1).unsqueeze(1)
-        obs = take(ring.columns["obs"], rows[:, 0])
-        next_obs = take(ring.columns["next_obs"], rows.gather(1, end).squeeze(1))
-        if self.goals and relabelling:
-            obs, next_obs = (self.goals.into_obs(seen, *relabelling) for seen in (obs, next_obs))
-        discount = torch.where(terminated.gather(1, end).squeeze(1), 0.0, self._powers[taken])
+        end = taken - 1
+        obs, next_obs = window.ends(end)
+        discount = torch.where(terminated.gather(1, end.unsqueeze(1)).squeeze(1), 0.0, self._powers[taken])
         return ReplayBatch(obs, take(ring.columns["action"], rows[:, 0]), total, next_obs, discount)
 
-    def _relabel(
-        self, ring: Ring, step: torch.Tensor, env: torch.Tensor, first: torch.Tensor, last: torch.Tensor
-    ) -> Relabelling | None:
-        if not self.goals:
-            return None
-        mask, source = self.hindsight.draw(step, first, last, self.generator)
-        return Relabelling(take(ring.columns["next_obs"]["achieved_goal"], ring.locate(source, env)), mask)
-
-    def _judge(
-        self, ring: Ring, rows: torch.Tensor, relabelling: Relabelling | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whole reward and termination of the steps at `rows` `(B, n)` under the goals of `relabelling`."""
-        flat, held = rows.flatten(), ring.columns
-        spread = relabelling.spread(self.n_step) if relabelling else None
-        reward, terminated, success = (take(held[name], flat) for name in ("reward", "terminated", "success"))
-        if self.goals and spread:
-            achieved = take(held["next_obs"]["achieved_goal"], flat)
-            anew = self.goals.judge(achieved, spread.goal, terminated, success)
-            reward, terminated, success = (
-                torch.where(spread.mask, new, old)
-                for new, old in zip(anew, (reward, terminated, success), strict=True)
-            )  # fmt: skip
-        whole = reward + take(held["kept"], flat)
+    def _judge(self, window: Window) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whole reward and termination `(B, n)` of the steps of a window."""
+        reward, terminated, success = window.outcome()
+        whole = reward + take(window.held["kept"], window.flat)
         if self.terms:
-            whole = whole + self._shaped(held, flat, reward, terminated, success, spread)
-        return whole.view(rows.shape), terminated.view(rows.shape)
+            whole = whole + self._shaped(window, reward, terminated, success)
+        return whole.view(window.rows.shape), terminated.view(window.rows.shape)
 
     def _shaped(
-        self,
-        held: Mapping[str, Any],
-        rows: torch.Tensor,
-        reward: torch.Tensor,
-        terminated: torch.Tensor,
-        success: torch.Tensor,
-        spread: Relabelling | None,
+        self, window: Window, reward: torch.Tensor, terminated: torch.Tensor, success: torch.Tensor
     ) -> torch.Tensor:
-        obs, next_obs, state, next_state = (take(held[n], rows) for n in ("obs", "next_obs", "state", "next_state"))
-        if self.goals and spread:
-            obs, next_obs = (self.goals.into_obs(seen, *spread) for seen in (obs, next_obs))
-            state, next_state = (self.goals.into_state(fields, *spread) for fields in (state, next_state))
+        held, rows = window.held, window.flat
+        obs, state, next_obs, next_state = window.seen()
         transition = Transition(
             obs=obs, state=state, action=from_unit(take(held["action"], rows), self.env.single_action_space),
             next_obs=next_obs, next_state=next_state, reward=reward, terminated=terminated,

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "run tasks x variants x seeds and report which variant wins",
     "report": "rebuild the report of a comparison from its files",
     "watch": "write a video of a trained policy",
+    "stl": "explain a temporal formula, or draw a policy that was trained to satisfy one",
     "check": "hold a comparison's results against the thresholds in its config",
     "bench": "measure how fast the worlds step",
 }

@@ -18,6 +18,7 @@ from cairngym.envs.checks import check_action, check_options, check_seed, check_
 from cairngym.envs.data import Observation, Outcome, State, StateField, Transition, clone, where
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.goals import goal_task
+from cairngym.envs.relabelling import Relabeller
 from cairngym.envs.world import Task, TaskSpec, World, WorldSpec, judged
 
 __all__ = [
@@ -154,6 +155,11 @@ class TensorEnv(VectorEnv):
             critic: the value of observations as the agent sees them, `(B, ...) -> (B,)`; it follows the learning.
             exploit: choose what is best valued, as in an evaluation, instead of what is worth trying.
         """
+
+    @property
+    def relabeller(self) -> Relabeller | None:
+        """What gives replayed steps another plan; None where episodes have none that observations show."""
+        return None
 
     def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """RGB frames of the given envs (default: all)."""

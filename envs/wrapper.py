@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from cairngym.envs.core import Critic, Observation, State, StateField, TensorEnv
+from cairngym.envs.relabelling import Relabeller
 
 
 class TensorWrapper(TensorEnv):
@@ -105,6 +106,11 @@ class TensorWrapper(TensorEnv):
     def guide(self, critic: Critic, *, exploit: bool = False) -> None:
         """Hand the learner's values on to the inner env."""
         self.env.guide(critic, exploit=exploit)
+
+    @property
+    def relabeller(self) -> Relabeller | None:
+        """The inner env's; None where this wrapper changes what is seen, which relabelled steps would not show."""
+        return self.env.relabeller if type(self).observation is TensorWrapper.observation else None
 
     def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """The inner env's frames."""

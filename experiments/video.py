@@ -95,6 +95,8 @@ def load_policy(run: Path, seed: int) -> tuple[Agent, TensorEnv]:
     agent.set_state(saved["state"])
     evaluation = replace(config.evaluation, env={**config.evaluation.env, "autoreset_mode": "Disabled"})
     env = make_evaluation_env(replace(config, evaluation=evaluation), num_envs=1, seed=seed)
+    if agent.values is not None:
+        env.guide(agent.values, exploit=True)
     return agent, env
 
 

@@ -109,7 +109,7 @@ class BranchTable:
         points = self._points(branch)
         for i in range(self.num_variables):
             low, high = self._domain(branch, points, i)
-            points[:, i + 1] = _drawn(low, high, uniforms[:, i])
+            points[:, i + 1] = drawn(low, high, uniforms[:, i])
         return points[:, 1:]
 
     def log_density(self, branch: Tensor, times: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class BranchTable:
         for i in range(self.num_variables):
             redraw = depends[:, i]
             low, high = self._domain(branch, points, i)
-            points[:, i + 1] = torch.where(redraw, _drawn(low, high, uniforms[:, i]), points[:, i + 1])
+            points[:, i + 1] = torch.where(redraw, drawn(low, high, uniforms[:, i]), points[:, i + 1])
             before_low, before_high = self._domain(branch, old, i)
             sizes = (high - low + 1) / (before_high - before_low + 1)
             ratio = ratio + torch.where(redraw, sizes.float().log(), 0.0)
@@ -268,7 +268,8 @@ def _zeros(rows: Tensor) -> Tensor:
     return torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
 
 
-def _drawn(low: Tensor, high: Tensor, uniform: Tensor) -> Tensor:
+def drawn(low: Tensor, high: Tensor, uniform: Tensor) -> Tensor:
+    """Times from `low` to `high`, all equally likely, by uniform numbers in [0, 1)."""
     size = high - low + 1
     return low + torch.minimum((uniform * size).long(), size - 1)
 

@@ -32,3 +32,10 @@ def extend(obs: Observation, name: str, numbers: torch.Tensor) -> Observation:
     if isinstance(obs, dict):
         return {**obs, name: numbers}
     return torch.cat((obs, numbers.to(obs.dtype)), dim=1)
+
+
+def replaced(obs: Observation, name: str, numbers: torch.Tensor) -> Observation:
+    """`obs` `(..., D)` as `extend` made it, with other `numbers` `(..., size)`."""
+    if isinstance(obs, dict):
+        return {**obs, name: numbers}
+    return torch.cat((obs[..., : -numbers.shape[-1]], numbers.to(obs.dtype)), dim=-1)

@@ -44,8 +44,8 @@ class PlanFeatures:
       `Measure.target`; of several predicates those of the one that decides), and the share of the horizon left.
     - For every subgoal, by time: which target, the share of the horizon left until it is due (less than zero after it),
       and whether it was hit.
-    - For every invariant: which target, its margin, whether it is watched now, the share of the horizon left until its
-      start and its end, and whether it was broken.
+    - For every invariant: which target, its margin, whether it is watched now, whether it was broken, the share of the
+      horizon left until its start and its end, and the features that lead to its target.
 
     Zeros stand for what a plan does not have.
 
@@ -66,18 +66,24 @@ class PlanFeatures:
         self._ahead = torch.arange(AHEAD, device=table.gaps.device)
         goals, kept = table.subgoals.shape[1], table.invariants.shape[1]
         self.size = AHEAD * (self.num_targets + self.lead_size + 2)
-        self.size += goals * (self.num_targets + 2) + kept * (self.num_targets + 5)
+        self.size += goals * (self.num_targets + 2) + kept * (self.num_targets + self.lead_size + 5)
 
     def look(self, state: State) -> Sight:
         """Read the targets' margins and leads off a state."""
-        margins = self.grounding.target_margins(state[MARGINS])
-        scaled = (margins / self.scale).clamp(-FAR, FAR)
+        return self.sight(state[MARGINS], self._leads(state))
+
+    def sight(self, margins: Tensor, leads: Tensor) -> Sight:
+        """What the predicates' margins `(B, P)` and the targets' leads `(B, K, F)` say about the targets."""
+        reached = self.grounding.target_margins(margins)
+        return Sight(reached, (reached / self.scale).clamp(-FAR, FAR), leads)
+
+    def _leads(self, state: State) -> Tensor:
+        margins = state[MARGINS]
         if self.lead_size == 0:
-            return Sight(margins, scaled, margins.new_zeros(len(margins), self.num_targets, 0))
+            return margins.new_zeros(len(margins), self.num_targets, 0)
         known = {name: self._lead(name, state) for name in self.grounding.predicates}
         formulas = [one.formula for one in self.grounding.targets]
-        leads = [_deciding(one, state[MARGINS], known, self.grounding.columns)[1] for one in formulas]
-        return Sight(margins, scaled, torch.stack(leads, dim=1))
+        return torch.stack([_deciding(one, margins, known, self.grounding.columns)[1] for one in formulas], dim=1)
 
     def _lead(self, name: str, state: State) -> Tensor:
         """Features that lead to a predicate, padded with zeros to `(B, F)`."""
@@ -113,7 +119,8 @@ class PlanFeatures:
         until = ((window - now.unsqueeze(2)) / self.horizon).clamp(-1.0, 1.0)
         marks = torch.stack((sight.scaled.gather(1, pursuit.kept), watched, pursuit.broken), dim=2)
         present = (pursuit.first <= pursuit.last).unsqueeze(2)
-        return (torch.cat((self._which[pursuit.kept], marks, until), dim=2) * present).flatten(1)
+        leads = sight.leads.gather(1, pursuit.kept.unsqueeze(2).expand(-1, -1, self.lead_size))
+        return (torch.cat((self._which[pursuit.kept], marks, until, leads), dim=2) * present).flatten(1)
 
 
 def _deciding(

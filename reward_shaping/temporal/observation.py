@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from cairngym.envs.core import Critic, Observation, State, StateField, TensorEnv
+from cairngym.envs.core import Critic, Observation, State, StateField, TensorEnv, where
 from cairngym.envs.random import uniform
 from cairngym.envs.state_view import StateView
 from cairngym.envs.stl.monitored import TIME
@@ -18,15 +18,16 @@ from cairngym.reward_shaping.temporal.allocation import AllocationConfig, Score,
 from cairngym.reward_shaping.temporal.domains import encode
 from cairngym.reward_shaping.temporal.extension import extend, extended
 from cairngym.reward_shaping.temporal.features import PlanFeatures, Sight
+from cairngym.reward_shaping.temporal.fields import describe, measure
 from cairngym.reward_shaping.temporal.grounding import ground
 from cairngym.reward_shaping.temporal.pursuit import Pursuer, Pursuit
+from cairngym.reward_shaping.temporal.relabelling import PlanRelabeller
 from cairngym.reward_shaping.temporal.task import stl_task
 
 TIMES_STREAM = 17
 """The stream of the times of training episodes, beside those of `cairngym.envs.random.Stream`."""
 CANDIDATES_STREAM = 18
 """That of the candidates of evaluations."""
-GOAL, STAGE, HITS, BROKEN, SIZE = "plan_target", "plan_stage", "plan_hits", "plan_broken", "plan_size"
 PLAN = "plan"
 """The entry of a Dict observation that holds the plan's features."""
 
@@ -42,8 +43,9 @@ class TemporalObservation(TensorWrapper):
     signal temporal logic tasks", arXiv 2510.00225.
 
     The state gains `plan_target`, `plan_stage`, `plan_hits`, `plan_broken` and `plan_size`, which the shaper "stages"
-    pays by. A wrapper that changes the observation goes inside of this one. Without a critic env i lives the same life
-    among any others; with one as far as the critic's values are the same.
+    pays by, and what a replay needs to give transitions other times (hindsight strategy "times"). A wrapper that
+    changes the observation goes inside of this one. Without a critic env i lives the same life among any others; with
+    one as far as the critic's values are the same.
 
     Args:
         env: a task with a formula.
@@ -85,6 +87,9 @@ class TemporalObservation(TensorWrapper):
         nothing = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self.pursuit = self.pursuer.begin(nothing, nothing.unsqueeze(1).repeat(1, self.table.num_variables))
         self._plan = torch.zeros(self.num_envs, self.features.size, device=self.device)
+        self._leads = torch.zeros(
+            self.num_envs, self.features.num_targets, self.features.lead_size, device=self.device
+        )  # fmt: skip
         self._critic: Critic | None = None
         self._exploit = False
         self._pauses = self.unwrapped.autoreset_mode is not AutoresetMode.SAME_STEP
@@ -102,33 +107,20 @@ class TemporalObservation(TensorWrapper):
     @property
     def state_spec(self) -> Mapping[str, StateField]:
         """The inner env's fields and the plan's."""
-        targets = ", ".join(f"{i} {one}" for i, one in enumerate(self.grounding.targets))
-        described = {
-            GOAL: ("index", f"Which target of the grounding is pursued: {targets}; -1 after the last."),
-            STAGE: ("count", "Subgoals left behind, hit or missed."),
-            HITS: ("count", "Subgoals hit."),
-            BROKEN: ("count", "Invariants broken."),
-            SIZE: ("count", "Subgoals of the plan."),
-        }
-        own = {
-            name: StateField(shape=(), unit=unit, dtype=torch.int64, description=text)
-            for name, (unit, text) in described.items()
-        }
-        return {**self.env.state_spec, **own}
+        return {**self.env.state_spec, **describe(self.table, self.features)}
 
     @property
     def state(self) -> State:
         """The inner env's measurements and the plan's."""
         return ChainMap(self._fields, self.env.state)  # type: ignore[arg-type]
 
-    def _measure(self) -> dict[str, torch.Tensor]:
-        pursuit, size = self.pursuit, (self.pursuit.due <= self.table.horizon).sum(1)
-        last = pursuit.target.shape[1] - 1
-        goal = pursuit.target.gather(1, pursuit.stage.clamp(max=last).unsqueeze(1))[:, 0]
-        return {
-            GOAL: torch.where(pursuit.stage < size, goal, -1), STAGE: pursuit.stage, HITS: pursuit.hits.sum(1),
-            BROKEN: pursuit.broken.sum(1), SIZE: size,
-        }  # fmt: skip
+    @property
+    def relabeller(self) -> PlanRelabeller:
+        """Gives replayed steps other times."""
+        return PlanRelabeller(self.pursuer, self.features, PLAN)
+
+    def _measure(self) -> Mapping[str, torch.Tensor]:
+        return measure(self.pursuit, self.table.horizon, self._leads)
 
     # What happens to it -----------------------------------------------------------------------------------------------
 
@@ -137,7 +129,7 @@ class TemporalObservation(TensorWrapper):
         step, sight = state[TIME].long(), self.features.look(state)
         followed = self.pursuer.follow(self.pursuit, step, sight.margins)
         self.pursuit = followed.where(self._over, self.pursuit) if self._pauses else followed
-        self._plan = self.features(self.pursuit, step, sight)
+        self._plan, self._leads = self.features(self.pursuit, step, sight), sight.leads
         self._fields = self._final = self._measure()
 
     def begin(self, mask: torch.Tensor, obs: Observation, state: State) -> None:
@@ -152,7 +144,8 @@ class TemporalObservation(TensorWrapper):
         fresh = self.pursuer.follow(self.pursuer.begin(branch, times), step, sight.margins)
         plan = self.features(fresh, step, sight)
         self.pursuit = self.pursuit.where(mask, self.pursuit.put(rows, fresh))
-        self._plan = torch.where(mask.unsqueeze(1), self._plan.index_copy(0, rows, plan), self._plan)
+        self._plan = where(mask, self._plan.index_copy(0, rows, plan), self._plan)
+        self._leads = where(mask, self._leads.index_copy(0, rows, sight.leads), self._leads)
         self._fields = self._measure()
 
     def _rows(self, mask: torch.Tensor) -> torch.Tensor:
@@ -209,20 +202,20 @@ class TemporalObservation(TensorWrapper):
         """Step the inner env; `final_state` has the plan's fields as they were at an episode's end."""
         self._over = self.unwrapped.episodes.ended
         obs, reward, terminated, truncated, info = super().step(actions)
-        info["final_state"] = ChainMap(self._final, info["final_state"])
+        info["final_state"] = ChainMap(dict(self._final), info["final_state"])
         return obs, reward, terminated, truncated, info
 
     def get_state(self) -> dict[str, Any]:
         """Snapshot of the inner env and the plans."""
-        own = {"plan": self._plan.clone(), **{name: value.clone() for name, value in self.pursuit._asdict().items()}}
-        return {"env": self.env.get_state(), "pursuit": own}
+        pursuit = {name: value.clone() for name, value in self.pursuit._asdict().items()}
+        own = {"plan": self._plan.clone(), "leads": self._leads.clone(), "pursuit": pursuit}
+        return {"env": self.env.get_state(), **own}
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
         """Return to a snapshot taken by `get_state`."""
         super().set_state(snapshot)
-        own = {name: value.clone() for name, value in snapshot["pursuit"].items()}
-        self._plan = own.pop("plan")
-        self.pursuit = Pursuit(**own)
+        self._plan, self._leads = snapshot["plan"].clone(), snapshot["leads"].clone()
+        self.pursuit = Pursuit(**{name: value.clone() for name, value in snapshot["pursuit"].items()})
         self._fields = self._final = self._measure()
 
 

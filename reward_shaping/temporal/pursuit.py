@@ -23,6 +23,8 @@ class Pursuit(NamedTuple):
     """int64 `(B, V)`: of the variables; that of a subgoal hit early is the step it was hit at."""
     due: Tensor
     """int64 `(B, S)`, ascending: the step each subgoal is due at, or was hit at."""
+    order: Tensor
+    """int64 `(B, S)`: which of the branch's subgoals it is."""
     target: Tensor
     """int64 `(B, S)`: its column of the target margins."""
     node: Tensor
@@ -91,7 +93,7 @@ class Pursuer:
         due, order = due.sort(dim=1, stable=True)
         first = (points.gather(1, kept[..., 1]) + kept[..., 2]).masked_fill(~watched, self.never)
         return Pursuit(
-            branch=branch, times=times, due=due, target=goals[..., 0].gather(1, order),
+            branch=branch, times=times, due=due, order=order, target=goals[..., 0].gather(1, order),
             node=goals[..., 1].gather(1, order), movable=self.movable[branch].gather(1, order),
             stage=torch.zeros_like(branch), hits=torch.zeros_like(wanted), kept=kept[..., 0], first=first,
             last=(points.gather(1, kept[..., 3]) + kept[..., 4]).masked_fill(~watched, -1),

@@ -20,14 +20,14 @@ class RobustnessShaper(Shaper):
         scale: robustness that pays 1, in the predicates' unit; None takes the greatest `scale` of their measures.
 
     Raises:
-        ValueError: a scale that is not positive.
+        ValueError: a scale that is not positive and finite.
     """
 
     requires = (LOW, TIME)
 
     def __init__(self, *, scale: float | None = None) -> None:
-        if scale is not None and not scale > 0:
-            raise ValueError(f"Expected a positive scale, got {scale}.")
+        if scale is not None and not 0 < scale < float("inf"):
+            raise ValueError(f"Expected a finite scale > 0, got {scale}.")
         self.scale = scale
         self._horizon, self._scale = 0, 1.0
 

@@ -7,7 +7,8 @@ import torch
 from cairngym.envs.core import State, TensorEnv, Transition
 from cairngym.envs.stl.monitored import MARGINS
 from cairngym.reward_shaping.core import Shaper
-from cairngym.reward_shaping.temporal.observation import BROKEN, GOAL, HITS, SIZE, TemporalObservation
+from cairngym.reward_shaping.temporal.fields import BROKEN, GOAL, HITS, SIZE
+from cairngym.reward_shaping.temporal.observation import TemporalObservation
 
 
 class StagesShaper(Shaper):
