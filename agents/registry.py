@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cairngym.envs.checks import check_options, unknown_name
+from cairngym.envs.factories import load
 
 if TYPE_CHECKING:
     from cairngym.agents.core import Agent
@@ -73,13 +73,14 @@ def list_agents() -> list[str]:
     return sorted(_agents)
 
 
-def agent_config_class(name: str) -> type:
+def agent_config_class(name: str) -> type[Any]:
     """The dataclass of an agent's settings.
 
     Raises:
         UnknownNameError: naming the nearest valid names.
     """
-    return _load(_entry(name).config)
+    found: type[Any] = load(_entry(name).config)  # type: ignore[assignment]
+    return found
 
 
 def make_agent(agent: str, env: TensorEnv, **config: Any) -> Agent:
@@ -104,7 +105,7 @@ def make_agent(agent: str, env: TensorEnv, **config: Any) -> Agent:
     cls = agent_config_class(agent)
     check_options(f"The agent {agent!r}", config, [field.name for field in dataclasses.fields(cls)])
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-    return _load(_entry(agent).agent)(env, cls(**values))
+    return load(_entry(agent).agent)(env, cls(**values))
 
 
 def load_agent(path: str | Path, env: TensorEnv) -> Agent:
@@ -126,10 +127,3 @@ def _entry(name: str) -> AgentEntry:
     if name not in _agents:
         raise unknown_name("agent", name, _agents)
     return _agents[name]
-
-
-def _load(named: Named) -> Any:
-    if callable(named):
-        return named
-    module, _, attribute = named.partition(":")
-    return getattr(importlib.import_module(module), attribute)

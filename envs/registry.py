@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cairngym.envs.checks import check_device, unknown_name
+from cairngym.envs.factories import load
 
 if TYPE_CHECKING:
     from cairngym.envs.core import TensorEnv
@@ -41,10 +42,7 @@ class EnvSpec:
 
     def load(self) -> Callable[..., TensorEnv]:
         """Import the maker if it is named."""
-        if callable(self.maker):
-            return self.maker
-        module, _, function = self.maker.partition(":")
-        return getattr(importlib.import_module(module), function)
+        return load(self.maker)
 
 
 _specs: dict[str, EnvSpec] = {}

@@ -5,41 +5,42 @@ A wrapper is imported when it is first made, so that this table may name those o
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cairngym.envs.checks import check_options, unknown_name
+from cairngym.envs.checks import check_options
+from cairngym.envs.factories import Factories, Factory
 
 if TYPE_CHECKING:
     from cairngym.envs.core import TensorEnv
     from cairngym.envs.wrapper import TensorWrapper
 
-_wrappers: dict[str, str | Callable[..., TensorWrapper]] = {
-    "action_delay": "cairngym.envs.wrappers:ActionDelay",
-    "flags": "cairngym.reward_shaping.temporal.flags:FlagObservation",
-    "frame_stack": "cairngym.envs.wrappers:FrameStack",
-    "pixels": "cairngym.envs.pixels:PixelObservation",
-    "sticky_actions": "cairngym.envs.wrappers:StickyActions",
-    "temporal": "cairngym.reward_shaping.temporal.observation:TemporalObservation",
-}
+_wrappers: Factories[TensorWrapper] = Factories(
+    "wrapper",
+    {
+        "action_delay": "cairngym.envs.wrappers:ActionDelay",
+        "flags": "cairngym.reward_shaping.temporal.flags:FlagObservation",
+        "frame_stack": "cairngym.envs.wrappers:FrameStack",
+        "pixels": "cairngym.envs.pixels:PixelObservation",
+        "sticky_actions": "cairngym.envs.wrappers:StickyActions",
+        "temporal": "cairngym.reward_shaping.temporal.observation:TemporalObservation",
+    },
+)
 
 
-def register_wrapper(name: str, factory: str | Callable[..., TensorWrapper]) -> None:
+def register_wrapper(name: str, factory: Factory[TensorWrapper]) -> None:
     """Add a wrapper under `name`; `factory(env, **options)` makes one, or "module:class" names it.
 
     Raises:
         ValueError: if the name is taken.
     """
-    if name in _wrappers:
-        raise ValueError(f"The wrapper {name!r} is already registered; choose another name.")
-    _wrappers[name] = factory
+    _wrappers.register(name, factory)
 
 
 def list_wrappers() -> list[str]:
     """Every name that `make_wrapper` takes, sorted."""
-    return sorted(_wrappers)
+    return _wrappers.names()
 
 
 def get_wrapper(name: str) -> Callable[..., TensorWrapper]:
@@ -48,13 +49,7 @@ def get_wrapper(name: str) -> Callable[..., TensorWrapper]:
     Raises:
         UnknownNameError: naming the nearest valid names.
     """
-    if name not in _wrappers:
-        raise unknown_name("wrapper", name, _wrappers)
-    entry = _wrappers[name]
-    if callable(entry):
-        return entry
-    module, _, attribute = entry.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return _wrappers.get(name)
 
 
 def make_wrapper(name: str, env: TensorEnv, **options: Any) -> TensorWrapper:

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cairngym.envs.checks import check_options, unknown_name
+from cairngym.envs.checks import check_options
+from cairngym.envs.factories import Factories, Factory
 
 if TYPE_CHECKING:
     from cairngym.envs.core import TensorEnv
     from cairngym.reward_shaping.core import ShapedEnv, Shaper, Term
 
-_shapers: dict[str, str | Callable[..., Shaper]] = {
-    "potential": "cairngym.reward_shaping.potential:PotentialShaper",
-    "count": "cairngym.reward_shaping.curiosity.count:CountShaper",
-    "rnd": "cairngym.reward_shaping.curiosity.rnd:RNDShaper",
-    "robustness": "cairngym.reward_shaping.temporal.robustness:RobustnessShaper",
-    "stages": "cairngym.reward_shaping.temporal.stages:StagesShaper",
-    "sum": "cairngym.reward_shaping.composition:SumShaper",
-    "gate": "cairngym.reward_shaping.composition:GateShaper",
-    "product": "cairngym.reward_shaping.composition:ProductShaper",
-    "blend": "cairngym.reward_shaping.composition:BlendShaper",
-}
+_shapers: Factories[Shaper] = Factories(
+    "shaper",
+    {
+        "potential": "cairngym.reward_shaping.potential:PotentialShaper",
+        "count": "cairngym.reward_shaping.curiosity.count:CountShaper",
+        "rnd": "cairngym.reward_shaping.curiosity.rnd:RNDShaper",
+        "robustness": "cairngym.reward_shaping.temporal.robustness:RobustnessShaper",
+        "stages": "cairngym.reward_shaping.temporal.stages:StagesShaper",
+        "sum": "cairngym.reward_shaping.composition:SumShaper",
+        "gate": "cairngym.reward_shaping.composition:GateShaper",
+        "product": "cairngym.reward_shaping.composition:ProductShaper",
+        "blend": "cairngym.reward_shaping.composition:BlendShaper",
+    },
+)
 
 
-def register_shaper(name: str, factory: str | Callable[..., Shaper]) -> None:
+def register_shaper(name: str, factory: Factory[Shaper]) -> None:
     """Add a shaper under `name`; `factory(**options)` makes one, or "module:class" names it.
 
     Raises:
         ValueError: if the name is taken.
     """
-    if name in _shapers:
-        raise ValueError(f"The shaper {name!r} is already registered; choose another name.")
-    _shapers[name] = factory
+    _shapers.register(name, factory)
 
 
 def list_shapers() -> list[str]:
     """Every name that `shape` takes, sorted."""
-    return sorted(_shapers)
+    return _shapers.names()
 
 
 def get_shaper(name: str) -> Callable[..., Shaper]:
@@ -48,13 +49,7 @@ def get_shaper(name: str) -> Callable[..., Shaper]:
     Raises:
         UnknownNameError: naming the nearest valid names.
     """
-    if name not in _shapers:
-        raise unknown_name("shaper", name, _shapers)
-    entry = _shapers[name]
-    if callable(entry):
-        return entry
-    module, _, attribute = entry.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return _shapers.get(name)
 
 
 def make_shaper(shaper: str, **options: Any) -> Shaper:

@@ -1,5 +1,6 @@
 """The examples of CONTRIBUTING.md run as they stand and do what it says of them."""
 
+import copy
 import importlib.util
 import re
 import runpy
@@ -63,7 +64,7 @@ def added(tmp_path_factory):
     folder, envs_before = tmp_path_factory.mktemp("examples"), set(cairngym.list_envs())
     with pytest.MonkeyPatch.context() as patch:
         for registry, table in ((envs, "_specs"), (shapers, "_shapers"), (agents, "_agents")):
-            patch.setattr(registry, table, dict(getattr(registry, table)))
+            patch.setattr(registry, table, copy.deepcopy(getattr(registry, table)))
         yield SimpleNamespace(
             track=load(folder, "track", WORLD, TASK),
             still=load(folder, "still", SHAPER),

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -17,11 +19,12 @@ class Half(Shaper):
 
 @pytest.fixture
 def own_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_shapers", dict(registry._shapers))
+    monkeypatch.setattr(registry, "_shapers", copy.deepcopy(registry._shapers))
 
 
 def test_builtin_names_all_make_shapers():
-    assert registry.list_shapers() == ["blend", "count", "gate", "potential", "product", "rnd", "sum"]
+    builtin = ["blend", "count", "gate", "potential", "product", "rnd", "robustness", "stages", "sum"]
+    assert registry.list_shapers() == builtin
     assert all(issubclass(registry.get_shaper(name), Shaper) for name in registry.list_shapers())
 
 
