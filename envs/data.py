@@ -23,6 +23,8 @@ class StateField:
     description: str
     """One sentence."""
     dtype: torch.dtype = torch.float32
+    privileged: bool = False
+    """Whether a planner computes it that knows the solution; language models and their rewards are not shown it."""
 
 
 @dataclass(frozen=True, kw_only=True)

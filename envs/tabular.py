@@ -92,6 +92,7 @@ class TabularTask(Task):
         self.num_states, self.horizon = num_states, horizon
         self.goals, self.failures = torch.tensor(goals), torch.tensor(failures, dtype=torch.int64)
         self.potential = potential
+        self.instruction = f"Reach one of the nodes {', '.join(map(str, goals))}."
         self.single_observation_space = spaces.Box(0, 1, (num_states,), np.float32)
 
     def observe(self, state: State) -> Observation:

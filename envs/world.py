@@ -139,6 +139,8 @@ class World(WorldSpec):
 class TaskSpec(ABC):
     """What a task declares of itself, and how far it has come; worlds with a step of their own judge such a task."""
 
+    instruction: str = ""
+    """What is wanted, in a sentence or two, for people and for language models."""
     horizon: int
     """Steps after which an episode is truncated."""
     terminate_on_success: bool = True

@@ -84,6 +84,7 @@ class DoorTask(AdroitTask):
     """
 
     observation_size = 39
+    instruction = "Turn the latch by its handle and open the door by 1.35 rad."
     angle = 1.35
     """Success, rad."""
     ajar = 1.0
@@ -116,6 +117,7 @@ class HammerTask(AdroitTask):
     """
 
     observation_size = 46
+    instruction = "Take the hammer and drive the nail in."
     threshold = 0.01
     """Success, m."""
     travel = 0.091
@@ -149,6 +151,7 @@ class PenTask(AdroitTask):
     """
 
     observation_size = 45
+    instruction = "Turn the pen in the hand until it points in the wanted direction."
     threshold = 0.075
     """Greatest distance at success, m."""
     similarity = 0.95
@@ -181,6 +184,7 @@ class RelocateTask(AdroitTask):
     """
 
     observation_size = 39
+    instruction = "Take the ball and hold it at the target in the air."
     threshold = 0.1
     """Success, m."""
     progress_fields = ("palm_position", "object_position", "object_distance")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class FetchConfig:
     """What tells the Fetch tasks apart (Plappert et al. 2018, "Multi-Goal Reinforcement Learning")."""
 
+    instruction: str
+    """What is wanted."""
     xml: str
     """The model's file among Gymnasium-Robotics' Fetch assets."""
     joints: tuple[tuple[str, tuple[float, ...]], ...]
@@ -39,19 +41,23 @@ def _base(x: float) -> tuple[tuple[str, tuple[float, ...]], ...]:
 
 FETCH = {
     "FetchReach-v4": FetchConfig(
+        instruction="Move the gripper to the goal.",
         xml="reach.xml", joints=_base(0.4049), has_object=False, block_gripper=True, extra_height=0.2,
         target_in_the_air=True,
     ),
     "FetchPush-v4": FetchConfig(
+        instruction="Push the block along the table to the goal; the fingers stay closed.",
         xml="push.xml", joints=(*_base(0.405), ON_TABLE), has_object=True, block_gripper=True, extra_height=0.0,
         target_in_the_air=False,
     ),
     "FetchSlide-v4": FetchConfig(
+        instruction="Hit the puck so that it slides to the goal, which is out of the arm's reach, and stops there.",
         xml="slide.xml", joints=(*_base(0.05), ("object0:joint", (1.7, 1.1, 0.41, 1.0, 0.0, 0.0, 0.0))),
         has_object=True, block_gripper=True, extra_height=-0.02, target_in_the_air=False,
         target_offset=(0.4, 0.0, 0.0), object_range=0.1, target_range=0.3,
     ),
     "FetchPickAndPlace-v4": FetchConfig(
+        instruction="Grasp the block and bring it to the goal, on the table or in the air.",
         xml="pick_and_place.xml", joints=(*_base(0.405), ON_TABLE), has_object=True, block_gripper=False,
         extra_height=0.2, target_in_the_air=True,
     ),

@@ -31,7 +31,7 @@ class FetchTask(GoalTask):
             observation_size=25 if config.has_object else 10, goal_size=3, threshold=config.threshold, horizon=HORIZON,
             reward_range=(-1.0, 0.0), terminate_on_success=terminate_on_success, inclusive=False, dtype=dtype,
         )  # fmt: skip
-        self.has_object = config.has_object
+        self.instruction, self.has_object = config.instruction, config.has_object
         self.progress_fields = ("object_position" if config.has_object else "gripper_position", "goal")
         self.count_fields = self.progress_fields[:1]
 

@@ -47,6 +47,18 @@ def longest(space: Any) -> tuple[int, bool]:
     return max(1, len(space.mission_func(*chosen).split())), constant
 
 
+def pattern(space: Any) -> str:
+    """The text of a minigrid `MissionSpace`, with what differs from level to level in brackets."""
+    return space.mission_func(*map(_placeholder, space.ordered_placeholders or []))
+
+
+def _placeholder(options: list[str]) -> str:
+    if len(options) == 1:
+        return options[0]
+    kind = "colour" if "blue" in options else "object" if "key" in options else "verb"
+    return f"[{kind}]"
+
+
 def codes(space: Any) -> tuple[tuple[int, ...], ...]:
     """The tokens that can stand at each word of the missions of a minigrid `MissionSpace`."""
     length = longest(space)[0]

@@ -13,6 +13,13 @@ from cairngym.envs.minigrid import missions
 from cairngym.envs.minigrid.cells import AGENT, BALL, BOX, CLOSED, DOOR, EMPTY, GREY, KEY, LOCKED, UNSEEN
 from cairngym.envs.minigrid.family import Family
 
+GRID = (
+    "Every cell, indexed [x, y], without the agent: type (1 empty, 2 wall, 3 floor, 4 door, 5 key, 6 ball, 7 box, "
+    "8 goal, 9 lava), colour (0 red, 1 green, 2 blue, 3 purple, 4 yellow, 5 grey), door state (0 open, 1 closed, "
+    "2 locked)."
+)
+"""What the codes of minigrid mean."""
+
 
 class MiniGridTask(TaskSpec):
     """A MiniGrid task; its rule runs inside the world's step kernel.
@@ -41,6 +48,8 @@ class MiniGridTask(TaskSpec):
                 "mission": spaces.Box(0, missions.VOCABULARY_SIZE - 1, (self.mission_length,), np.int64),
             }
         )
+        text = missions.pattern(reference.observation_space["mission"])
+        self.instruction = f"The mission: {text}." if text else ""
         self._words = missions.codes(reference.observation_space["mission"])
         self.categories = self._categories(kinds)
 
@@ -68,16 +77,19 @@ def state_spec(width: int, height: int) -> dict[str, StateField]:
     def field(shape: tuple[int, ...], unit: str, description: str, dtype: torch.dtype = torch.int64) -> StateField:
         return StateField(shape=shape, unit=unit, description=description, dtype=dtype)
 
+    def plan(unit: str, description: str) -> StateField:
+        return StateField(shape=(), unit=unit, description=description, dtype=torch.int64, privileged=True)
+
     return {
         "agent_pos": field((2,), "cell", "Column x and row y of the agent."),
         "agent_dir": field((), "quarter turn", "Where the agent looks: 0 right, 1 down, 2 left, 3 up."),
-        "carrying": field((2,), "object type, colour", "What the agent carries; type 1 (empty) when nothing."),
-        "grid": field(
-            (width, height, 3), "type, colour, state", "Every cell, indexed [x, y], without the agent.", torch.uint8
+        "carrying": field(
+            (2,), "object type, colour", "What the agent carries, coded as in grid; type 1 when nothing."
         ),
+        "grid": field((width, height, 3), "type, colour, state", GRID, torch.uint8),
         "step_count": field((), "step", "Steps taken in this episode."),
-        "stage": field((), "subgoal", "Subgoals of the shortest plan that are done: keys, doors, objects, places."),
-        "distance": field((), "step", "Steps to the next subgoal of the shortest plan."),
-        "remaining": field((), "step", "Steps left of the shortest plan in all."),
-        "planned": field((), "step", "Steps of the whole shortest plan from the start of the episode."),
+        "stage": plan("subgoal", "Subgoals of the shortest plan that are done: keys, doors, objects, places."),
+        "distance": plan("step", "Steps to the next subgoal of the shortest plan."),
+        "remaining": plan("step", "Steps left of the shortest plan in all."),
+        "planned": plan("step", "Steps of the whole shortest plan from the start of the episode."),
     }

@@ -39,6 +39,7 @@ class MazeTask(GoalTask):
 
     progress_fields = ("position", "goal")
     count_fields = ("cell",)
+    instruction = "Move the agent through the maze to within 0.45 m of the goal, and keep it there."
 
     def __init__(self, config: MazeConfig, paths: MazePaths, dtype: torch.dtype, *, continuing_task: bool) -> None:
         readings = [config.agent.readings[name] for name in config.agent.observation]

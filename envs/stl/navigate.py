@@ -50,6 +50,8 @@ class NavigateTask(Task):
         horizon: steps after which an episode is truncated.
     """
 
+    instruction = "Be in the first region; obstacles do not matter."
+
     def __init__(self, world: Explorer, horizon: int) -> None:
         self.horizon, self._world = horizon, world
         first = world.template.names[0]

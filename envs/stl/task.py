@@ -61,6 +61,7 @@ class StlTask(Task):
         terminate_on_violation: bool = False,
         count_fields: tuple[str, ...] = (),
     ) -> None:
+        self.instruction = f"Satisfy the formula of signal temporal logic, times in steps: {formula}"
         self.formula, self.measures, self.horizon, self.base = formula, dict(measures), horizon, base
         self.terminate_on_violation = terminate_on_violation
         self.count_fields = base.count_fields or count_fields

@@ -26,6 +26,7 @@ class LidarTask(GoalTask):
 
     progress_fields = ("position", "goal", "path_distance", "planned_distance")
     count_fields = ("position",)
+    instruction = "Drive the robot to the goal in a building it does not know, without touching walls or clutter."
 
     def __init__(self, robot: Robot, horizon: int) -> None:
         super().__init__(
@@ -71,6 +72,9 @@ def state_spec(beams: int) -> dict[str, StateField]:
     def field(shape: tuple[int, ...], unit: str, description: str, dtype: torch.dtype = torch.float32) -> StateField:
         return StateField(shape=shape, unit=unit, description=description, dtype=dtype)
 
+    def planned(shape: tuple[int, ...], description: str) -> StateField:
+        return StateField(shape=shape, unit="m", description=description, privileged=True)
+
     return {
         "position": field((2,), "m", "Where the robot's centre is, seen from its start, x along its first heading."),
         "heading": field((), "rad", "Where the robot looks, counter-clockwise from its first heading, in [-pi, pi]."),
@@ -80,11 +84,11 @@ def state_spec(beams: int) -> dict[str, StateField]:
         "lidar": field((beams,), "m", "Distance to what each beam meets, the lidar's range at most; the first beam "
                        "looks ahead, the others follow counter-clockwise."),
         "distance_to_goal": field((), "m", "Straight distance to the goal, through walls."),
-        "path_distance": field((), "m", "Shortest way to the goal through doors and around clutter that leads from "
-                               "cell middle to cell middle in eight directions; privileged."),
-        "planned_distance": field((), "m", "The path distance at the start of the episode; privileged."),
-        "waypoint": field((2,), "m", "Where the shortest way leaves the cell the robot is in, or the goal when it is "
-                          "near, in the frame of the position; privileged."),
+        "path_distance": planned((), "Shortest way to the goal through doors and around clutter that leads from "
+                                 "cell middle to cell middle in eight directions."),
+        "planned_distance": planned((), "The path distance at the start of the episode."),
+        "waypoint": planned((2,), "Where the shortest way leaves the cell the robot is in, or the goal when it is "
+                            "near, in the frame of the position."),
         "coverage": field((), "1", "Share of the building's cells that a beam or the robot has been in."),
         "collision": field((), "1", "Whether the robot has run into something.", torch.bool),
     }  # fmt: skip
