@@ -11,12 +11,15 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import stl_tables
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-NOT_MEASURED = "not measured yet"
+NOT_MEASURED = stl_tables.NOT_MEASURED
 MINIGRID = ("torch", "warp-lang", "minigrid")
 """The packages that decide the figures on MiniGrid."""
 HINDSIGHT = {"hindsight_reach": "FetchReach-v4", "hindsight_push": "FetchPush-v4"}
@@ -152,6 +155,12 @@ def soak() -> str:
     )
 
 
+def noted(table: Callable[[dict[str, Any] | None], str], name: str, *packages: str) -> str:
+    """A table of a record, and what it was measured on."""
+    record = load(name)
+    return table(record) + ("\n" + made_with(record, "Measured", *packages) if record else "")
+
+
 def comparison(name: str) -> str:
     """Final success of every variant of a packaged comparison, from its summary."""
     path = ROOT / "results" / name / "summary.csv"
@@ -181,19 +190,22 @@ def success(row: dict[str, str] | None) -> str:
     return f"{middle:.0f} % [{low:.0f}, {high:.0f}]"
 
 
+COMPARISONS = (
+    "quickstart", "minigrid", "goals", "goals_push", "potential_offsets", "stl_linear", "stl_unicycle", "stl_quadrotor",
+    "stl_franka", "stl_ant", "stl_short", "stl_replay",
+)  # fmt: skip
 BLOCKS: dict[str, Callable[[], str]] = {
     "worlds": worlds,
     "learning": learning,
-    "quickstart": lambda: comparison("quickstart"),
-    "minigrid": lambda: comparison("minigrid"),
-    "goals": lambda: comparison("goals"),
-    "goals_push": lambda: comparison("goals_push"),
     "physics": physics,
     "hindsight": hindsight,
     "soak": soak,
-    "potential_offsets": lambda: comparison("potential_offsets"),
+    "stl_robustness": lambda: noted(stl_tables.robustness, "stl_cpu", "torch", "stlcgpp", "rtamt"),
+    "stl_worlds": lambda: noted(stl_tables.worlds, "stl_worlds_cpu", "torch", "warp-lang"),
+    "stl_published": lambda: stl_tables.published(ROOT / "results"),
+    **{name: partial(comparison, name) for name in COMPARISONS},
 }
-FILES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md")
+FILES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md")
 
 
 def fill(text: str) -> str:
