@@ -153,7 +153,7 @@ class InputEncoder:
 
 def make_encoder(env: TensorEnv) -> InputEncoder:
     """The encoder for an env's observations, with the categories its task declares."""
-    categories = getattr(getattr(env.unwrapped, "task", None), "categories", {})
+    categories = getattr(getattr(env, "task", None), "categories", {})  # a wrapper's own, where it shows other codes
     return InputEncoder(env.single_observation_space, categories, env.device)
 
 

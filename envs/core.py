@@ -45,6 +45,8 @@ class TensorEnv(VectorEnv):
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ("reset_mask", "stagger")
+    id: str = ""
+    """The id that `make` made it by; empty for others."""
 
     def __init__(
         self,

@@ -117,7 +117,9 @@ def make(env_id: str, num_envs: int = 1, device: str = "cpu", seed: int = 0, **o
     if num_envs < 1:
         raise ValueError(f"Expected num_envs >= 1, got {num_envs}.")
     check_device(device)
-    return spec.load()(spec.id, num_envs=num_envs, device=device, seed=seed, **options)
+    env = spec.load()(spec.id, num_envs=num_envs, device=device, seed=seed, **options)
+    env.unwrapped.id = spec.id
+    return env
 
 
 def register_gymnasium() -> None:

@@ -20,6 +20,7 @@ _wrappers: Factories[TensorWrapper] = Factories(
     "wrapper",
     {
         "action_delay": "cairngym.envs.wrappers:ActionDelay",
+        "beacons": "cairngym.reward_shaping.llm.beacons.observation:BeaconObservation",
         "flags": "cairngym.reward_shaping.temporal.flags:FlagObservation",
         "frame_stack": "cairngym.envs.wrappers:FrameStack",
         "pixels": "cairngym.envs.pixels:PixelObservation",

@@ -22,6 +22,7 @@ from cairngym.experiments.provenance import hardware, versions
 BENCHMARKS: Mapping[str, str] = {
     "lidar": "cairngym.experiments.benchmark_lidar",
     "minigrid": "cairngym.experiments.benchmark_minigrid",
+    "oni": "cairngym.experiments.benchmark_oni",
     "physics": "cairngym.experiments.benchmark_physics",
     "stl": "cairngym.experiments.benchmark_stl",
     "stl_worlds": "cairngym.experiments.benchmark_stl_worlds",

@@ -1,4 +1,4 @@
-"""Shapers made of shapers: sum, gate, product, blend.
+"""Shapers made of shapers: sum, gate, product, blend; `combiners` has more.
 
 A composition declares what follows from its terms: it has memory if one has, requires what any requires, and is built
 for the discount its terms share. Each takes `terms`, a sequence of `Term`s or of configurations such as
@@ -8,7 +8,7 @@ for the discount its terms share. Each takes `terms`, a sequence of `Term`s or o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,8 +35,6 @@ class Composition(Shaper):
         if len(self.terms) < self.fewest:
             raise ValueError(f"{type(self).__name__} needs at least {self.fewest} terms, got {len(self.terms)}.")
         check_names(self.terms)
-        shapers = [term.shaper for term in self.terms]
-        self.memory = any(shaper.memory for shaper in shapers)
         self.gamma = self._shared_gamma()
         self.stream = self.paying[0].shaper.stream
         if any(term.shaper.stream != self.stream for term in self.paying):
@@ -44,7 +42,7 @@ class Composition(Shaper):
                 f"Expected terms of one stream, got { ({term.name: term.shaper.stream for term in self.paying}) }. "
                 "Give the env two terms instead, so that each keeps its own stream."
             )
-        self.requires = self._all_required()
+        self._declare()
 
     @property
     def paying(self) -> tuple[Term, ...]:
@@ -57,14 +55,16 @@ class Composition(Shaper):
             raise ValueError(f"Expected terms built for one discount, got {gammas}. Give each the agent's gamma.")
         return next(iter(gammas.values()), None)
 
-    def _all_required(self) -> tuple[str, ...]:
-        return tuple(sorted({field for term in self.terms for field in term.shaper.requires}))
+    def _declare(self) -> None:
+        """Derive `memory` and `requires`; some terms know theirs only once they are bound."""
+        self.memory = any(term.shaper.memory for term in self.terms)
+        self.requires = tuple(sorted({field for term in self.terms for field in term.shaper.requires}))
 
     def bind(self, env: TensorEnv) -> None:
         """Bind every term."""
         for term in self.terms:
             term.shaper.bind(env)
-        self.requires = self._all_required()
+        self._declare()
 
     def values(self, transition: Transition) -> list[torch.Tensor]:
         """Every term's unweighted value, float32 `(B,)` each."""
@@ -129,22 +129,109 @@ class ProductShaper(Composition):
         return result
 
 
-class GateShaper(Composition):
-    """The last term, counted only where every term before it exceeds a threshold.
-
-    The gates stand for what matters more: gated reward accumulation (arXiv 2508.10548) counts a lower-priority reward
-    only where the higher ones are earned. Gates are compared unweighted and pay nothing themselves.
+class GatedComposition(Composition):
+    """Terms in order of priority, each of which counts only where all before it exceed their thresholds.
 
     Args:
-        terms: the gates, then the term they let through.
-        threshold: a gate is open where its value exceeds it.
+        terms: highest priority first.
+        threshold: what a term's unweighted value must exceed for those after it to count; one for all, or one for each
+            term but the last.
+        per: "step" compares the value of this step, "episode" the sum of the episode so far, this step included.
+
+    Raises:
+        ValueError: fewer than two terms, another number of thresholds, or an unknown `per`.
     """
 
     fewest = 2
 
-    def __init__(self, terms: Sequence[Term | Mapping[str, Any]], threshold: float = 0.0) -> None:
+    def __init__(
+        self,
+        terms: Sequence[Term | Mapping[str, Any]],
+        threshold: float | Sequence[float] = 0.0,
+        *,
+        per: Literal["step", "episode"] = "step",
+    ) -> None:
+        if per not in ("step", "episode"):
+            raise ValueError(f"Expected per 'step' or 'episode', got {per!r}.")
+        self.per = per
         super().__init__(terms)
-        self.threshold = threshold
+        gates = len(self.terms) - 1
+        given = [threshold] * gates if isinstance(threshold, int | float) else list(threshold)
+        if len(given) != gates:
+            raise ValueError(f"Expected {gates} thresholds, one for each term but the last, got {len(given)}.")
+        self.thresholds = [float(value) for value in given]
+
+    def _declare(self) -> None:
+        super()._declare()
+        self.memory = self.memory or self.per == "episode"
+
+    def bind(self, env: TensorEnv) -> None:
+        """Bind every term and start with nothing earned."""
+        super().bind(env)
+        self._earned = torch.zeros(len(self.thresholds), env.num_envs, dtype=torch.float32, device=env.device)
+        self._found: tuple[Transition, list[torch.Tensor]] | None = None
+
+    def levels(self, transition: Transition) -> list[torch.Tensor]:
+        """Every term's unweighted value, zero where a gate before it is shut, float32 `(B,)` each."""
+        first, *rest = values = self._values(transition)
+        earned = self._sums(transition, values)
+        counted, opened = [first], torch.ones_like(first, dtype=torch.bool)
+        for total, threshold, value in zip(earned, self.thresholds, rest, strict=True):
+            opened = opened & (total > threshold)
+            counted.append(torch.where(opened, value, 0.0))
+        return counted
+
+    def _values(self, transition: Transition) -> list[torch.Tensor]:
+        if self.per == "step":
+            return self.values(transition)
+        if self._found is None or self._found[0] is not transition:
+            self._found = transition, self.values(transition)
+        return self._found[1]
+
+    def _sums(self, transition: Transition, values: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What each gate is judged by, `(B,)` each."""
+        if self.per == "step":
+            return values[:-1]
+        if transition.env_id is None:
+            raise ValueError("Sums over an episode belong to a running one; keep the value that was collected.")
+        earned = self._earned[:, transition.env_id]
+        return [before + value for before, value in zip(earned, values, strict=False)]
+
+    def observe(self, transition: Transition) -> None:
+        """Let every term take it in, and add up what the gates earned."""
+        if self.per == "episode":
+            earned = torch.stack(self._sums(transition, self._values(transition)))
+            self._earned = earned if transition.valid is None else torch.where(transition.valid, earned, self._earned)
+            self._found = None
+        super().observe(transition)
+
+    def begin(self, mask: torch.Tensor) -> None:
+        """Forget the masked envs' episodes."""
+        super().begin(mask)
+        self._earned = torch.where(mask, 0.0, self._earned)
+        self._found = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Copy every term's state and what the gates have earned."""
+        return {"terms": super().get_state(), "earned": self._earned.clone()}
+
+    def set_state(self, snapshot: Mapping[str, Any]) -> None:
+        """Return to a copy."""
+        super().set_state(snapshot["terms"])
+        self._earned, self._found = snapshot["earned"].clone(), None
+
+
+class GateShaper(GatedComposition):
+    """The last term, counted only where every term before it exceeds its threshold; the gates themselves pay nothing.
+
+    With `{"name": "task_reward"}` as a gate, task and term together are gated reward accumulation (see
+    `AccumulateShaper`) of two levels.
+
+    Args:
+        terms: the gates, then the term they let through.
+        threshold: a gate is open where its unweighted value exceeds it; one for all gates, or one for each.
+        per: "step", or "episode" to compare the sum of the episode so far.
+    """
 
     @property
     def paying(self) -> tuple[Term, ...]:
@@ -153,9 +240,7 @@ class GateShaper(Composition):
 
     def shape(self, transition: Transition) -> torch.Tensor:
         """The last term's weight x value where all gates are open, else zero."""
-        *gates, value = self.values(transition)
-        opened = torch.stack(gates).amin(dim=0) > self.threshold
-        return torch.where(opened, self.terms[-1].weight * value, 0.0)
+        return self.terms[-1].weight * self.levels(transition)[-1]
 
 
 class BlendShaper(Composition):

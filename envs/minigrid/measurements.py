@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import warp as wp
 
-from cairngym.envs.minigrid.cells import BYTE, COLOR, STATE
+from cairngym.envs.minigrid.cells import BYTE, COLOR
 from cairngym.envs.minigrid.outputs import Outputs
 from cairngym.envs.minigrid.step_kernels import measure
 from cairngym.envs.minigrid.store import array
@@ -62,9 +62,9 @@ class Moment:
 
     def _grid(self) -> torch.Tensor:
         world = self.world
-        cells = self._choose(world.ended_cells, world.cells)
-        planes = torch.stack((cells, cells >> COLOR, cells >> STATE), dim=-1).to(torch.uint8)
-        return planes.view(world.num_envs, world.height, world.width, 3).transpose(1, 2).contiguous()
+        cells = self._choose(world.ended_cells, world.cells).contiguous()
+        planes = cells.view(torch.uint8).view(world.num_envs, world.height, world.width, 4)  # type, colour, state first
+        return planes[..., :3].transpose(1, 2).contiguous()
 
     def _measure_plan(self) -> torch.Tensor:
         world, over, skipped = self.world, self.reset(), self._nobody()

@@ -82,7 +82,7 @@ class RNDShaper(Shaper):
 
     def bind(self, env: TensorEnv) -> None:
         """Build the networks and the statistics for the env's observations; the env is not stepped."""
-        categories = env.unwrapped.task.categories if self.encoding == "categories" else {}
+        categories = env.task.categories if self.encoding == "categories" else {}
         self._encoder = ObservationEncoder(env.single_observation_space, categories, env.device)
         width, start = self._encoder.features, torch.Generator().manual_seed(self.seed)
         sizes = (width, self.hidden, self.outputs)

@@ -204,6 +204,11 @@ def make_provider(spec: str, *, transcript: str | Path | None = None, **options:
     raise _unknown(spec)
 
 
+def opened(provider: str | Provider) -> contextlib.AbstractContextManager[Provider]:
+    """A provider made from a line of text, closed when the `with` block ends; one that is given stays open."""
+    return make_provider(provider) if isinstance(provider, str) else contextlib.nullcontext(provider)
+
+
 def _endpoint(url: str, model: str, transcript: str | Path | None, options: dict[str, Any]) -> Provider:
     from cairngym.reward_shaping.llm.config import EndpointConfig
     from cairngym.reward_shaping.llm.endpoint import EndpointProvider

@@ -3,8 +3,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from cairngym.agents.inputs import InputEncoder, Inputs
+import cairngym
+from cairngym.agents.inputs import InputEncoder, Inputs, make_encoder
 from cairngym.agents.networks import InputLayer
+from cairngym.envs.wrappers import FrameStack
 
 CATEGORIES = {"image": ((1, 4, 9), (), (0, 1)), "mission": ((3,), (5, 7))}
 SPACE = spaces.Dict(
@@ -95,3 +97,11 @@ def test_categories_that_do_not_fit_are_refused():
 def test_a_nested_space_is_refused():
     with pytest.raises(TypeError, match="Expected a Box or a flat Dict of boxes"):
         InputEncoder(spaces.Dict(a=spaces.Dict(b=SPACE["speed"])), {})
+
+
+def test_encoder_takes_the_codes_of_the_outermost_wrapper():
+    bare = cairngym.make("MiniGrid-DoorKey-5x5-v0", num_envs=2)
+    stacked = FrameStack(bare, frames=3)
+    single, triple = make_encoder(bare), make_encoder(stacked)
+    assert (triple.num_sites, triple.num_symbols) == (3 * single.num_sites, 3 * single.num_symbols)
+    assert triple(stacked.reset(seed=0)[0]).symbols.shape[0] == 2

@@ -65,3 +65,10 @@ def test_taken_id_is_refused(line_id):
 def test_bad_options(options, error, message):
     with pytest.raises(error, match=message):
         make("Chain-N10-v0", **options)
+
+
+def test_env_knows_the_id_it_was_made_by(line_id):
+    from cairngym.envs.wrappers import FrameStack
+
+    assert make(line_id).id == line_id
+    assert FrameStack(make("Chain-N10-v0"), frames=2).unwrapped.id == "Chain-N10-v0"

@@ -3,6 +3,7 @@ import torch
 
 from cairngym.envs.core import Transition
 from cairngym.envs.registry import make
+from cairngym.reward_shaping.combiners import AccumulateShaper, CountDividedShaper, SignShaper, TaskRewardShaper
 from cairngym.reward_shaping.composition import BlendShaper, GateShaper, ProductShaper, SumShaper
 from cairngym.reward_shaping.core import ShapedEnv, Shaper, Term
 from cairngym.reward_shaping.registry import shape
@@ -22,13 +23,47 @@ def term(name, values, weight=1.0, **options):
     return Term(name=name, shaper=Fixed(values, **options), weight=weight)
 
 
-def batch(size):
+def batch(size, **values):
     zero = torch.zeros(size)
     no = zero.bool()
-    return Transition(
-        obs=zero, state={}, action=zero, next_obs=zero, next_state={}, reward=zero,
-        terminated=no, truncated=no, success=no, env_id=None,
-    )  # fmt: skip
+    fields = {
+        "obs": zero, "state": {}, "action": zero, "next_obs": zero, "next_state": {}, "reward": zero,
+        "terminated": no, "truncated": no, "success": no, "env_id": None, **values,
+    }  # fmt: skip
+    return Transition(**fields)
+
+
+class Script(Shaper):
+    """Pays what is written, step after step."""
+
+    def __init__(self, *rows):
+        self.rows, self.step = torch.tensor(rows), 0
+
+    def shape(self, transition):
+        return self.rows[self.step]
+
+    def observe(self, transition):
+        self.step += 1
+
+
+def script(name, *rows, weight=1.0):
+    return Term(name=name, shaper=Script(*rows), weight=weight)
+
+
+def played(shaper, steps, begin=None, node=None, valid=None, reward=None):
+    """What a shaper pays two envs in each step; `begin` says where new episodes start after a step."""
+    shaper.bind(make("Chain-N10-v0", num_envs=2))
+    paid = []
+    for t in range(steps):
+        transition = batch(
+            2, env_id=torch.arange(2), next_state={"node": torch.tensor(node[t] if node else [0, 0])},
+            valid=torch.tensor(valid[t]) if valid else None, reward=torch.tensor(reward[t] if reward else [0.0, 0.0]),
+        )  # fmt: skip
+        paid.append(shaper.shape(transition).tolist())
+        assert shaper.shape(transition).tolist() == paid[-1], "asking twice changes nothing"
+        shaper.observe(transition)
+        shaper.begin(torch.tensor(begin[t] if begin else [False, False]))
+    return paid
 
 
 def test_sum_product_and_gate_by_hand():
@@ -67,6 +102,104 @@ def test_blend_refuses_mixtures_that_are_not_convex():
         BlendShaper([term("a", [1.0], 0.75)], final=[0.1, 0.2], steps=5)
 
 
+def test_signs_by_hand():
+    sparse, dense = term("sparse", [1.0, 0.0, -1.0, 0.5, 0.0]), term("dense", [-7.0, 0.01, 3.0, 4.0, 0.0], weight=0.1)
+    paid = SignShaper([sparse, dense]).shape(batch(5))
+    torch.testing.assert_close(paid, torch.tensor([0.9, 0.1, -0.9, 1.1, 0.0]))
+
+
+def test_auto_mc_reward_of_a_task():
+    """1.0 sgn(sparse) + 0.1 sgn(dense), in place of the task's reward."""
+    sparse = Term(name="task", shaper=TaskRewardShaper())
+    combined = SignShaper([sparse, term("dense", [2.0, -3.0, 0.0], weight=0.1)], keep_task=False)
+    transition = batch(3, reward=torch.tensor([0.37, 0.0, -1.0]))
+    torch.testing.assert_close(transition.reward + combined.shape(transition), torch.tensor([1.1, -0.1, -1.0]))
+
+
+def test_a_gate_per_episode_stays_open_once_enough_is_earned():
+    gate = script("gate", [1.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [0.0, 0.0])
+    shaper = GateShaper([gate, script("x", *[[1.0, 5.0]] * 4, weight=2.0)], threshold=0.5, per="episode")
+    begin = [[False, False], [False, False], [False, True], [False, False]]
+    assert played(shaper, 4, begin) == [[2.0, 0.0], [2.0, 10.0], [0.0, 10.0], [0.0, 0.0]]
+    assert shaper.memory
+
+
+def test_accumulation_over_three_levels_per_step():
+    """A level counts where all before it exceed their own thresholds; weights do not count in the comparison."""
+    high = term("outcome", [1.0, 0.2, 1.0, 0.0], weight=10.0)
+    middle = term("stage", [1.0, 5.0, -1.0, 9.0], weight=2.0)
+    low = term("style", [0.25, 0.25, 0.25, 0.25])
+    shaper = AccumulateShaper([high, middle, low], threshold=[0.5, 0.0])
+    assert shaper.shape(batch(4)).tolist() == [12.25, 2.0, 8.0, 0.0]
+    everything = AccumulateShaper([high, middle, low], threshold=-2.0)
+    assert everything.shape(batch(4)).tolist() == [12.25, 12.25, 8.25, 18.25]
+    assert not everything.memory
+
+
+def test_accumulation_per_episode_in_place_of_the_task():
+    """In the last level nothing counts before both above it have been earned in this episode."""
+    reward = [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    stage = script("stage", [3.0, 0.0], [0.0, 3.0], [0.0, 0.0], [0.0, 0.0])
+    style = script("style", *[[0.5, 0.5]] * 4)
+    levels = [Term(name="task", shaper=TaskRewardShaper()), stage, style]
+    shaper = AccumulateShaper(levels, threshold=[0.5, 2.0], per="episode", keep_task=False)
+    begin = [[False, False], [False, False], [True, False], [False, False]]
+    paid = torch.tensor(played(shaper, 4, begin, reward=reward)) + torch.tensor(reward)
+    assert paid.tolist() == [[0.0, 1.0], [1.5, 3.5], [0.5, 0.5], [0.0, 0.5]]
+
+
+def test_steps_that_were_not_made_earn_and_count_nothing():
+    valid = [[True, False], [True, True]]
+    gated = GateShaper([script("gate", [1.0, 1.0], [0.0, 0.0]), script("x", *[[1.0, 1.0]] * 2)], per="episode")
+    assert played(gated, 2, valid=valid)[1] == [1.0, 0.0]
+    divided = CountDividedShaper([script("x", *[[6.0, 6.0]] * 2)], exponent=1.0)
+    assert played(divided, 2, valid=valid)[1] == [3.0, 6.0]
+    visits = CountDividedShaper([script("x", *[[6.0, 6.0]] * 2)], exponent=1.0, key="node")
+    assert played(visits, 2, valid=valid)[1] == [3.0, 6.0]
+
+
+def test_each_terms_own_events_are_counted():
+    often = script("often", [12.0, 0.0], [12.0, 12.0], [0.0, 12.0], [12.0, -12.0])
+    once = script("once", [0.0, 0.0], [0.0, 5.0], [0.0, 0.0], [3.0, 0.0], weight=2.0)
+    begin = [[False, False], [False, False], [False, True], [False, False]]
+    paid = played(CountDividedShaper([often, once], exponent=1.0), 4, begin)
+    assert paid == [[12.0, 0.0], [6.0, 22.0], [0.0, 6.0], [10.0, -12.0]]
+    halves = played(CountDividedShaper([script("x", *[[2.0, 0.0]] * 4)], exponent=0.5), 4)
+    torch.testing.assert_close(torch.tensor(halves)[:, 0], 2.0 / torch.tensor([1.0, 2.0, 3.0, 4.0]).sqrt())
+
+
+def test_arrivals_are_counted_by_key():
+    shaper = CountDividedShaper([script("x", *[[6.0, -6.0]] * 4)], key=["node"], exponent=1.0)
+    assert shaper.requires == ("node",)
+    node = [[1, 4], [2, 4], [1, 4], [1, 4]]
+    begin = [[False, False], [False, True], [False, False], [False, False]]
+    assert played(shaper, 4, begin, node) == [[6.0, -6.0], [6.0, -3.0], [3.0, -6.0], [2.0, -3.0]]
+
+
+def test_what_remembers_the_episode_refuses_transitions_without_one():
+    gated = GateShaper([term("a", [1.0]), term("b", [1.0])], per="episode")
+    divided = CountDividedShaper([term("a", [1.0])])
+    for shaper in (gated, divided):
+        shaper.bind(make("Chain-N10-v0", num_envs=1))
+        assert shaper.memory
+        with pytest.raises(ValueError, match="keep the value that was collected"):
+            shaper.shape(batch(1))
+
+
+def test_options_that_make_no_sense_are_refused():
+    two = [term("a", [1.0]), term("b", [1.0])]
+    with pytest.raises(ValueError, match="1 thresholds"):
+        AccumulateShaper(two, threshold=[0.0, 1.0])
+    with pytest.raises(ValueError, match="'step' or 'episode'"):
+        GateShaper(two, per="run")
+    with pytest.raises(ValueError, match="at least 2 terms"):
+        AccumulateShaper(two[:1])
+    with pytest.raises(ValueError, match="exponent >= 0"):
+        CountDividedShaper(two, exponent=-1.0)
+    with pytest.raises(ValueError, match="at least one state field"):
+        CountDividedShaper(two, key=())
+
+
 def test_what_a_composition_declares_follows_from_its_terms():
     count = {"name": "count", "key": ["node"], "stream": "task"}
     mixed = SumShaper([POTENTIAL, count])
@@ -92,12 +225,21 @@ def test_terms_that_do_not_fit_together_are_refused():
         GateShaper([POTENTIAL])
 
 
-@pytest.mark.parametrize("name", ["sum", "product", "gate", "blend"])
-def test_by_name_in_an_env_with_snapshots(name):
+@pytest.mark.parametrize(
+    ("composition", "options"),
+    [
+        (SumShaper, {}), (ProductShaper, {}), (GateShaper, {}), (BlendShaper, {}), (SignShaper, {}),
+        (GateShaper, {"per": "episode", "threshold": 0.05}), (AccumulateShaper, {}),
+        (AccumulateShaper, {"per": "episode", "threshold": 0.05, "keep_task": False}),
+        (CountDividedShaper, {}), (CountDividedShaper, {"key": ["node"], "exponent": 1.0}),
+    ],
+)  # fmt: skip
+def test_in_an_env_with_snapshots(composition, options):
     terms = [{**POTENTIAL, "weight": 0.5, "offset": "zero"}, {"name": "count", "weight": 0.5, "stream": "task"}]
 
     def build():
-        return shape(make("Chain-N10-v0", num_envs=4), name, terms=terms)
+        made = Term(name="made", shaper=composition(terms, **options))
+        return ShapedEnv(make("Chain-N10-v0", num_envs=4), [made])
 
     env, other = build(), build()
     env.reset(seed=0)
@@ -132,3 +274,11 @@ def test_metrics_of_nested_terms_are_named_after_them():
     env.reset(seed=0)
     env.step([1, 1, 0, 0])
     assert sorted(env.update_shapers()) == ["all/rnd/loss", "all/rnd/return_std"]
+
+
+@pytest.mark.parametrize("name", ["sum", "product", "gate", "blend"])
+def test_by_name(name):
+    terms = [{**POTENTIAL, "weight": 0.5}, {"name": "count", "weight": 0.5, "stream": "task"}]
+    env = shape(make("Chain-N10-v0", num_envs=2), name, terms=terms)
+    env.reset(seed=0)
+    assert list(env.step([1, 1])[4]["reward_terms"]) == [name]

@@ -1,0 +1,1 @@
+"""Words as Beacons: subgoals that a language model names for MiniGrid levels, precomputed, with its errors measured."""
