@@ -15,6 +15,8 @@ COMMANDS = {
     "report": "rebuild the report of a comparison from its files",
     "watch": "write a video of a trained policy",
     "stl": "explain a temporal formula, or draw a policy that was trained to satisfy one",
+    "reward": "rewards written by language models: prompts, programs, verification, feedback, recordings",
+    "evolve": "have a language model write reward programs, and training choose between them",
     "check": "hold a comparison's results against the thresholds in its config",
     "bench": "measure how fast the worlds step",
 }
@@ -25,6 +27,7 @@ EXAMPLES = """\
   cairn list envs                               ids of all tasks
   cairn train --task MiniGrid-DoorKey-8x8-v0 --shaper potential --shaper count:0.01 --steps 2e6
   cairn watch runs/adhoc/MiniGrid-DoorKey-8x8-v0/potential+count/seed_0
+  cairn reward generate --task FetchPush-v4 --candidates 3
   cairn compare my_comparison.yaml --seeds 5 --workers 2"""
 
 

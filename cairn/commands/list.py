@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import getdoc
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
+
+Kind = Literal["all", "envs", "wrappers", "shapers", "agents", "systems", "variants"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,15 +21,16 @@ class List:
       cairn list envs
     """
 
-    what: Annotated[Literal["all", "envs", "wrappers", "shapers", "agents", "variants"], tyro.conf.Positional] = "all"
-    """Which kind; `variants` are those of the packaged comparisons."""
+    what: tyro.conf.Positional[Kind] = "all"
+    """Which kind; `systems` ask a language model, `variants` are those of the packaged comparisons."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the names."""
     asked = tyro.cli(List, prog="cairn list", description=getdoc(List), args=list(arguments)).what
     kinds: dict[str, Callable[[], list[str]]] = {
-        "envs": _envs, "wrappers": _wrappers, "shapers": _shapers, "agents": _agents, "variants": _variants,
+        "envs": _envs, "wrappers": _wrappers, "shapers": _shapers, "agents": _agents, "systems": _systems,
+        "variants": _variants,
     }  # fmt: skip
     if asked != "all":
         print("\n".join(kinds[asked]()))
@@ -60,6 +63,12 @@ def _agents() -> list[str]:
     from cairngym.agents.registry import list_agents
 
     return list_agents()
+
+
+def _systems() -> list[str]:
+    from cairngym.commands.reward_prompts import all_systems
+
+    return all_systems()
 
 
 def _variants() -> list[str]:

@@ -101,10 +101,11 @@ class RecordedProvider(Provider):
         begin = self._served.get(request.hash, 0)
         end = begin + request.n
         if end > len(places) and not self.repeat:
+            more = record_command(request, self.source or "")
             raise MissingRecordingError(
                 f"The prompt {request.hash} has {len(places)} recorded candidates, of which {begin} are served; "
-                f"{request.n} more were asked for. Record more with {record_command(request)}, start again with "
-                f"rewind(), or have them repeated with repeat=True.\n{_quote(request)}",
+                f"{request.n} more were asked for. Record more with {more}, start again with rewind(), or have them "
+                f"repeated with repeat=True.\n{_quote(request)}",
                 request.hash,
             )
         self._served[request.hash] = end
@@ -136,7 +137,7 @@ class RecordedProvider(Provider):
         where = "the packaged cassettes" if self.source is None else str(self.source)
         return (
             f"No recording in {where} answers the prompt {request.hash}, which begins\n{_quote(request)}\n"
-            f"{self._nearest(request)}Record it with {record_command(request)}."
+            f"{self._nearest(request)}Record it with {record_command(request, self.source or '')}."
         )
 
     def _nearest(self, request: ChatRequest) -> str:
@@ -166,10 +167,15 @@ def read_cassette(cassette: Source) -> Iterator[Recording]:
         yield Recording.from_json(record, f"{cassette.name}:{number}")
 
 
-def record_command(request: ChatRequest | None) -> str:
-    """The command that records what a request asks."""
-    label = (request.label if request else "") or "TASK"
-    return f"`cairn reward record {label} --provider openai:MODEL` (or endpoint:URL#MODEL)"
+def record_command(request: ChatRequest | None, source: str | Path | None = None) -> str:
+    """The command that records what a request asks, and nothing that `source` answers already."""
+    system, _, rest = (request.label if request else "").partition("/")
+    task = rest.partition("/")[0]
+    after = "" if source is None else f" --after recorded:{source}"
+    return (
+        f"`cairn reward record --task {task or 'TASK'} --system {system or 'SYSTEM'}{after} --provider openai:MODEL "
+        "--date YYYY-MM-DD` (or --provider endpoint:URL#MODEL)"
+    )
 
 
 def _cassettes(source: str | Path | None) -> list[Source]:

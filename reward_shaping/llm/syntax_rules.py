@@ -60,6 +60,8 @@ _REASONS: dict[str, str] = {
     "In": "`in` is refused; compare with ==, and read memory with memory.get(name, default).",
     "NotIn": "`not in` is refused; compare with ==, and read memory with memory.get(name, default).",
 }
+UNUSED = "_"
+"""A local name like any other, in spite of its underscore: what loops call a value that nobody reads."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _TEXT = re.compile(r"-?[A-Za-z][A-Za-z0-9_ -]{0,63}")
 _ANNOTATION = (
@@ -187,7 +189,8 @@ def _check_forms(root: ast.AST, names: _Names = _NOTHING) -> None:
 
 def _check_node(node: ast.AST, names: _Names) -> None:
     if isinstance(node, ast.Name):
-        check_name(node, node.id)
+        if node.id != UNUSED:
+            check_name(node, node.id)
         if isinstance(node.ctx, ast.Store) and node.id in limits.RESERVED | names.above:
             raise refuse(node, f"{node.id!r} already means something here; choose another name.")
     elif isinstance(node, ast.Attribute):

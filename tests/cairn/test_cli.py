@@ -65,7 +65,7 @@ def test_python_dash_m_is_the_same_command():
         (["compare", "quickstart", "--workers", "0"], "Expected workers >= 1, got 0"),
         (["train"], "Which task? Give --task"),
         (["train", "--task", "Chain-N11-v0"], "Unknown env id 'Chain-N11-v0'. Did you mean 'Chain-N10-v0'?"),
-        (["train", "--task", "Chain-N10-v0", "--shaper", "cuont"], "Unknown shaper 'cuont'. Did you mean 'count'?"),
+        (["train", "--task", "Chain-N10-v0", "--shaper", "cuont"], "Unknown shaper 'cuont'. Did you mean 'count'"),
         (["train", "--task", "Chain-N10-v0", "--shaper", "count:x"], "Expected name[:weight][,option=value]"),
         (["train", "--task", "Chain-N10-v0", "--wrapper", "framestack"], "Did you mean 'frame_stack'?"),
         (["train", "--task", "Chain-N10-v0", "--wrapper", "frame_stack:4"], "Expected name[:option=value,…]"),

@@ -1,0 +1,1 @@
+"""Recorded completions of language models, replayed by the provider `recorded:`."""

@@ -1,0 +1,1 @@
+"""Searches for reward programs that `cairn evolve` finds by name."""
