@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,29 @@ def where(mask: torch.Tensor, new: Any, old: Any) -> Any:
     if isinstance(new, Mapping):
         return {name: where(mask, new[name], old[name]) for name in new}
     return torch.where(mask.view(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+def refreshed(mask: torch.Tensor, old: Any, make: Callable[[torch.Tensor | None], Any]) -> Any:
+    """`old` but for the rows where `mask` `(B,)` holds, which are made anew; for tensors and (nested) dicts of tensors.
+
+    Args:
+        mask: bool `(B,)`.
+        old: `(B, ...)`; it is not written into.
+        make: gives the rows asked for, int64 `(R,)`, or all of them for None. The CPU asks for few rows where few are
+            wanted; a GPU for all, since counting them would wait for the device.
+    """
+    if mask.device.type != "cpu":
+        return where(mask, make(None), old)
+    rows = mask.nonzero().squeeze(1)
+    if 2 * len(rows) > len(mask):
+        return where(mask, make(None), old)
+    return _written(rows, make(rows), old) if len(rows) else old
+
+
+def _written(rows: torch.Tensor, new: Any, old: Any) -> Any:
+    if isinstance(new, Mapping):
+        return {name: _written(rows, new[name], old[name]) for name in new}
+    return old.clone().index_copy_(0, rows, new.to(old.dtype))
 
 
 def clone(value: Any) -> Any:

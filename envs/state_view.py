@@ -9,6 +9,35 @@ import torch
 from cairngym.envs.checks import unknown_name
 
 
+class StateRows(Mapping[str, torch.Tensor]):
+    """Some rows of a state, each field taken when it is read.
+
+    Args:
+        state: `(N, ...)` by name.
+        rows: int64 `(R,)`; None for all.
+    """
+
+    def __init__(self, state: Mapping[str, torch.Tensor], rows: torch.Tensor | None) -> None:
+        self._state, self._rows = state, rows
+        self._read: dict[str, torch.Tensor] = {}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if self._rows is None:
+            return self._state[name]
+        if name not in self._read:
+            self._read[name] = self._state[name][self._rows]
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+
 class StateView(Mapping[str, torch.Tensor]):
     """Measurements computed when first read; reading one after the env has moved on is refused.
 

@@ -12,8 +12,9 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from cairngym.envs.data import Observation, Outcome, State, StateField, where
+from cairngym.envs.data import Observation, Outcome, State, StateField, refreshed
 from cairngym.envs.episodes import Episodes
+from cairngym.envs.state_view import StateRows
 
 
 class WorldSpec(ABC):
@@ -129,7 +130,8 @@ class World(WorldSpec):
         if mode is AutoresetMode.SAME_STEP:
             episodes.next(done)
             self.begin(done, episodes)
-            obs = where(done, task.observe(self.state), final_obs)
+            begun = self.state
+            obs = refreshed(done, final_obs, lambda rows: task.observe(StateRows(begun, rows)))
         return Outcome(
             obs=obs, reward=reward, terminated=terminated, truncated=truncated, done=done, success=success,
             final_obs=final_obs, final_state=state, episode=statistics, extra=extra,

@@ -59,9 +59,9 @@ def test_a_changed_figure_is_noticed(generator):
 
 
 @pytest.fixture
-def recorded(tmp_path, monkeypatch):
+def recorded(tmp_path, monkeypatch, generator):
     """The generator, and a way to give it records."""
-    module = generator()
+    module = generator
     monkeypatch.setattr(module, "RESULTS", tmp_path)
 
     def record(name, **content):

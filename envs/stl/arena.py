@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from cairngym.envs.data import State, StateField, where
+from cairngym.envs.data import State, StateField, refreshed
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.random import Stream, uniform
 from cairngym.envs.stl.layouts import Arena, Layouts
@@ -102,13 +102,17 @@ class ArenaWorld(World):
         if self.device.type == "cpu" and not bool(mask.any()):
             return
         self.layouts.begin(mask, episodes)
-        numbers = torch.zeros(self.num_envs, 0, device=self.device)
-        if self.num_draws:
-            numbers = uniform(episodes.seed, episodes.env_id, episodes.number, Stream.DYNAMICS, self.num_draws)
-        new = self.place(self.layouts.start, numbers)
-        self._now = {name: where(mask, new[name], old) for name, old in self._now.items()}
+        self._now = refreshed(mask, self._now, lambda rows: self._placed(rows, episodes))
         if self._trail is not None:
             self._trail.begin(mask, self._now["position"])
+
+    def _placed(self, rows: torch.Tensor | None, episodes: Episodes) -> dict[str, torch.Tensor]:
+        """The moving fields with which the episodes of some envs begin; of all for None."""
+        given = (self.layouts.start, episodes.env_id, episodes.number)
+        start, env_id, number = given if rows is None else (part[rows] for part in given)
+        if not self.num_draws:
+            return self.place(start, start.new_zeros(len(start), 0))
+        return self.place(start, uniform(episodes.seed, env_id, number, Stream.DYNAMICS, self.num_draws))
 
     def advance(self, action: torch.Tensor) -> None:
         """Move every world one step; actions that are not numbers, which only a GPU lets through, count as zero."""

@@ -10,8 +10,9 @@ import torch
 
 from cairngym.envs.checks import check_shape, unknown_name
 from cairngym.envs.core import State, StateField, World, where
+from cairngym.envs.data import refreshed
 from cairngym.envs.episodes import Episodes
-from cairngym.envs.state_view import StateView
+from cairngym.envs.state_view import StateRows, StateView
 from cairngym.envs.stl.formula import Formula
 from cairngym.envs.stl.measures import Measure, evaluate
 from cairngym.envs.stl.monitor import Monitor
@@ -117,9 +118,13 @@ class MonitoredWorld(World):
         self.inner.begin(mask, episodes)
         if self.device.type == "cpu" and not bool(mask.any()):
             return
-        self.margins = where(mask, sample(self.measures, self.inner.state, self.num_envs), self.margins)
+        self.margins = refreshed(mask, self.margins, self._first_sample)
         self.monitor.begin(mask, self.margins)
         self.time = self.time.masked_fill(mask, 0.0)
+
+    def _first_sample(self, rows: torch.Tensor | None) -> torch.Tensor:
+        count = self.num_envs if rows is None else len(rows)
+        return sample(self.measures, StateRows(self.inner.state, rows), count)
 
     def advance(self, action: torch.Tensor) -> None:
         """Move every world and add a sample to its trace."""
