@@ -192,7 +192,7 @@ def success(row: dict[str, str] | None) -> str:
 
 COMPARISONS = (
     "quickstart", "minigrid", "goals", "goals_push", "potential_offsets", "stl_linear", "stl_unicycle", "stl_quadrotor",
-    "stl_franka", "stl_ant", "stl_short", "stl_replay",
+    "stl_franka", "stl_ant", "stl_short", "stl_replay", "llm", "llm_fetch",
 )  # fmt: skip
 BLOCKS: dict[str, Callable[[], str]] = {
     "worlds": worlds,
@@ -205,7 +205,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "stl_published": lambda: stl_tables.published(ROOT / "results"),
     **{name: partial(comparison, name) for name in COMPARISONS},
 }
-FILES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md")
+FILES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md", "docs/llm_rewards.md")
 
 
 def fill(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md")
+TABLES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md", "docs/llm_rewards.md")
 GUIDES = ("docs/physics_worlds.md", "docs/hindsight.md", "docs/stl.md", "docs/tgpo.md", "docs/llm_rewards.md")
 LIMITS = {"num_envs": 64, "steps": 1200, "episodes": 16}
 """What examples are cut down to."""
