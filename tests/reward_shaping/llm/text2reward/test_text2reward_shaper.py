@@ -120,7 +120,7 @@ def test_without_an_accepted_program_it_says_why_and_what_to_do():
 def test_a_missing_recording_says_how_to_make_one(tmp_path):
     cassette = tmp_path / "empty.jsonl"
     cassette.touch()
-    with pytest.raises(MissingRecordingError, match="cairn reward record text2reward/Chain-N10-v0"):
+    with pytest.raises(MissingRecordingError, match="cairn reward record --task Chain-N10-v0 --system text2reward"):
         shaped(Text2RewardShaper(provider=f"recorded:{cassette}"))
 
 
