@@ -261,7 +261,7 @@ def test_recordings_with_the_figures_come_first(tmp_path, table):
 
 def test_no_recording_at_all_is_an_error_that_says_how_to_record(tmp_path):
     (tmp_path / "c.jsonl").write_text("")
-    with pytest.raises(MissingRecordingError, match="cairn reward record eureka/Chain-N10-v0"):
+    with pytest.raises(MissingRecordingError, match="cairn reward record --task Chain-N10-v0 --system eureka"):
         search(SMALL, tmp_path / "small", RecordedProvider(tmp_path / "c.jsonl"))
 
 
