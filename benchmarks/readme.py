@@ -205,7 +205,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "stl_published": lambda: stl_tables.published(ROOT / "results"),
     **{name: partial(comparison, name) for name in COMPARISONS},
 }
-FILES = ("README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md", "docs/llm_rewards.md")
+FILES = (
+    "README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md",
+    "docs/llm_rewards.md",
+)  # fmt: skip
 
 
 def fill(text: str) -> str:

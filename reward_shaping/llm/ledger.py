@@ -102,6 +102,7 @@ class Ledger:
         if self.bytes > self.most_bytes:
             raise refuse(
                 node,
-                f"All tensors together take more than {self.most_bytes} bytes per env. Every operation counts, in every "
-                f"round of a loop and in every call; the one here takes {count}. Use far fewer whole-grid operations.",
+                f"All tensors together take more than {self.most_bytes} bytes per env. Every operation counts, in "
+                f"every round of a loop and in every call; the one here takes {count}. Use far fewer whole-grid "
+                "operations.",
             )

@@ -167,5 +167,5 @@ def test_an_error_model_is_measured_on_recordings(env, cassette):
 
 def test_a_missing_recording_says_what_is_missing(env, cassette):
     other = cairngym.make("MiniGrid-MultiRoom-N2-S4-v0", bank_size=2)
-    with pytest.raises(MissingRecordingError, match="cairn reward record --task MiniGrid-MultiRoom-N2-S4-v0 --system beacons"):
+    with pytest.raises(MissingRecordingError, match="record --task MiniGrid-MultiRoom-N2-S4-v0 --system beacons"):
         BeaconObservation(other, error_model=f"recorded:{cassette}")

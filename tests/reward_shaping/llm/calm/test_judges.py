@@ -173,5 +173,5 @@ def test_a_rule_learned_from_recordings_agrees_with_levels_never_seen(env, asked
 
 def test_missing_recordings_say_what_is_missing(cassette):
     other = cairngym.make("MiniGrid-MultiRoom-N2-S4-v0", bank_size=2)
-    with pytest.raises(MissingRecordingError, match="cairn reward record --task MiniGrid-MultiRoom-N2-S4-v0 --system calm"):
+    with pytest.raises(MissingRecordingError, match="record --task MiniGrid-MultiRoom-N2-S4-v0 --system calm"):
         RecordedJudge.learn(other, RecordedProvider(cassette))
