@@ -155,6 +155,17 @@ def soak() -> str:
     )
 
 
+def oni() -> str:
+    """What annotating captions costs the learner."""
+    rows = ["| PPO | k steps/s |", "|---|---:|"]
+    record = load("oni_cpu")
+    if record is None:
+        return "\n".join([*rows, f"| | {NOT_MEASURED} |"])
+    rows += [f"| {name} | {speed / 1e3:.0f} |" for name, speed in record["steps_per_second"].items()]
+    ratio = record["annotated_over_unannotated"]
+    return "\n".join([*rows, "", f"Annotated over unannotated: {ratio:.2f}.", made_with(record, "Measured", "torch")])
+
+
 def noted(table: Callable[[dict[str, Any] | None], str], name: str, *packages: str) -> str:
     """A table of a record, and what it was measured on."""
     record = load(name)
@@ -200,6 +211,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "physics": physics,
     "hindsight": hindsight,
     "soak": soak,
+    "oni": oni,
     "stl_robustness": lambda: noted(stl_tables.robustness, "stl_cpu", "torch", "stlcgpp", "rtamt"),
     "stl_worlds": lambda: noted(stl_tables.worlds, "stl_worlds_cpu", "torch", "warp-lang"),
     "stl_published": lambda: stl_tables.published(ROOT / "results"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,16 @@ def soak(env_id: str, config: Soak) -> Record:
     )  # fmt: skip
 
 
+def write(records: Sequence[Record], config: Soak) -> None:
+    """Write what is known so far, if there is a path."""
+    if config.out is None:
+        return
+    rows = [asdict(record) for record in records]
+    content = {"results": rows, "versions": versions(), "hardware": hardware(config.device)}
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    config.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def main(config: Soak) -> int:
     """Soak every id, print a table and write the JSON."""
     torch.set_num_threads(1)
@@ -112,11 +122,7 @@ def main(config: Soak) -> int:
         records.append(r)
         row = (r.id, r.episodes, r.steps, r.diverged, "yes" if r.finite else "NO", f"{r.grown_mb:+.1f}", r.seconds)
         print("| " + " | ".join(map(str, row)) + " |", flush=True)
-    if config.out is not None:
-        rows = [asdict(record) for record in records]
-        content = {"results": rows, "versions": versions(), "hardware": hardware(config.device)}
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write(records, config)
     return int(any(not record.finite or record.grown_mb > GROWTH for record in records))
 
 

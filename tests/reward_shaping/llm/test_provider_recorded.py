@@ -14,7 +14,7 @@ from cairngym.reward_shaping.llm.provider import MissingRecordingError, make_pro
 from cairngym.reward_shaping.llm.recorded import RecordedProvider, read_cassette
 from cairngym.reward_shaping.llm.recording import RecordingProvider, record_texts, remove_recordings
 
-PUSH = ChatRequest.ask("Push the box.\nState: box (3,)\nAnswer in torch.", label="FetchPush-v4")
+PUSH = ChatRequest.ask("Push the box.\nState: box (3,)\nAnswer in torch.", label="text2reward/FetchPush-v4")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_the_next_candidate(cassette):
 
 
 def test_a_missing_recording_says_which_prompt_and_how_to_record_it(cassette):
-    asked = ChatRequest.ask("Push the box.\nState: box (4,)\nAnswer in torch.", label="FetchPush-v4")
+    asked = ChatRequest.ask("Push the box.\nState: box (4,)\nAnswer in torch.", label="text2reward/FetchPush-v4")
     with pytest.raises(MissingRecordingError) as caught:
         RecordedProvider(cassette).complete_sync(asked)
     message = str(caught.value)
@@ -79,7 +79,7 @@ def test_a_missing_recording_says_which_prompt_and_how_to_record_it(cassette):
     assert asked.hash in message
     assert "    Push the box.\n    State: box (4,)\n" in message
     assert "push.jsonl:1, differs from line 3: it has 'State: box (3,)', not 'State: box (4,)'." in message
-    assert "`cairn reward record FetchPush-v4 --provider openai:MODEL`" in message
+    assert "`cairn reward record --task FetchPush-v4 --system text2reward --after recorded:" in message
 
 
 def test_other_settings_are_told_apart_from_other_prompts(cassette):
@@ -126,7 +126,8 @@ def test_what_is_packaged_can_be_read():
 
 def test_a_prompt_edited_after_its_recording_is_found_out(cassette):
     cassette.write_text(cassette.read_text().replace("Push the box", "Pull the box", 1))
-    with pytest.raises(ValueError, match=r"push.jsonl:1, got .*edited after the recording.*record FetchPush-v4"):
+    told = r"push.jsonl:1, got .*edited after the recording.*FetchPush-v4 --system text2reward"
+    with pytest.raises(ValueError, match=told):
         RecordedProvider(cassette)
 
 
