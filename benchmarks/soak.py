@@ -101,6 +101,14 @@ def soak(env_id: str, config: Soak) -> Record:
     )  # fmt: skip
 
 
+def known(config: Soak) -> list[Record]:
+    """What the file holds of as many episodes."""
+    if config.out is None or not config.out.exists():
+        return []
+    found = [Record(**row) for row in json.loads(config.out.read_text(encoding="utf-8"))["results"]]
+    return [record for record in found if record.episodes >= config.episodes]
+
+
 def write(records: Sequence[Record], config: Soak) -> None:
     """Write what is known so far, if there is a path."""
     if config.out is None:
@@ -116,9 +124,10 @@ def main(config: Soak) -> int:
     torch.set_num_threads(1)
     ids = [name for name in cairngym.list_envs() if get_spec(name).family in FAMILIES and config.only in name]
     print("| id | episodes | steps | diverged | finite | memory, MB | s |\n|---|---:|---:|---:|---|---:|---:|")
-    records = []
+    done = {record.id: record for record in known(config)}
+    records: list[Record] = []
     for env_id in ids:
-        r = soak(env_id, config)
+        r = done.get(env_id) or soak(env_id, config)
         records.append(r)
         row = (r.id, r.episodes, r.steps, r.diverged, "yes" if r.finite else "NO", f"{r.grown_mb:+.1f}", r.seconds)
         print("| " + " | ".join(map(str, row)) + " |", flush=True)
