@@ -39,7 +39,6 @@ class MazeTask(GoalTask):
 
     progress_fields = ("position", "goal")
     count_fields = ("cell",)
-    instruction = "Move the agent through the maze to within 0.45 m of the goal, and keep it there."
 
     def __init__(self, config: MazeConfig, paths: MazePaths, dtype: torch.dtype, *, continuing_task: bool) -> None:
         readings = [config.agent.readings[name] for name in config.agent.observation]
@@ -48,6 +47,8 @@ class MazeTask(GoalTask):
             horizon=config.horizon, reward_range=(0.0, 1.0), terminate_on_success=not continuing_task, inclusive=True,
             dtype=dtype,
         )  # fmt: skip
+        lasting = ", and keep it there" if continuing_task else ""
+        self.instruction = f"Move the agent through the maze to within {THRESHOLD} m of the goal{lasting}."
         self._paths, self._shown = paths, config.agent.observation
         self.progress_scale = paths.diameter + paths.scaling  # what starts and goals off their centres may add
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cairngym.envs.core import TensorEnv
-from cairngym.reward_shaping.llm.program import RewardProgram, extract_code
-from cairngym.reward_shaping.llm.program_term import ProgramTerm, compile_for, idle_action
+from cairngym.reward_shaping.llm.program import RewardProgram
+from cairngym.reward_shaping.llm.program_term import ProgramTerm, compile_for, given_text
 from cairngym.reward_shaping.llm.switching import LIMIT
-
-__all__ = ["ProgramShaper", "ProgramTerm", "compile_for", "idle_action"]
 
 
 class ProgramShaper(ProgramTerm):
@@ -60,12 +58,6 @@ class ProgramShaper(ProgramTerm):
             ProgramRefused: it is not of the language.
             FileNotFoundError: no such file.
         """
-        text = self.source if self.path is None else _read(Path(self.path).expanduser())
+        text = given_text(self.source, self.path)
         assert text is not None
-        return compile_for(env, extract_code(text) if "```" in text else text)
-
-
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a file that holds a reward program, found none at {path}.")
-    return path.read_text(encoding="utf-8")
+        return compile_for(env, text)

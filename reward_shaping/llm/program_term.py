@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from gymnasium import spaces
 from cairngym.envs.core import State, TensorEnv, Transition, clone
 from cairngym.reward_shaping.core import Shaper
 from cairngym.reward_shaping.llm.abstraction import action_field, visible
-from cairngym.reward_shaping.llm.program import ProgramFailed, RewardProgram, compile_program, forget
+from cairngym.reward_shaping.llm.program import ProgramFailed, RewardProgram, compile_program, extract_code, forget
 from cairngym.reward_shaping.llm.switching import LIMIT, Fuse
 from cairngym.reward_shaping.potential import PotentialShaper
 
@@ -246,6 +247,21 @@ class ProgramTerm(Shaper):
         self._count = snapshot["count"].clone()
         self.fuse.set_state(snapshot["fuse"])
         self.components, self._last = {}, None
+
+
+def given_text(source: str | None, path: str | Path | None) -> str | None:
+    """The program that a user gives as text or as a file, out of its Markdown where it stands in any; None for none.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    text = source
+    if path is not None:
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise FileNotFoundError(f"Expected a file that holds a reward program, found none at {file}.")
+        text = file.read_text(encoding="utf-8")
+    return extract_code(text) if text is not None and "```" in text else text
 
 
 def compile_for(env: TensorEnv, source: str) -> RewardProgram:

@@ -21,7 +21,7 @@ _systems: Factories[Sequence[ChatRequest]] = Factories(
         "beacons": f"{_PACKAGE}.beacons.prompts:requests",
         "calm": f"{_PACKAGE}.calm.prompts:requests",
         "lare": f"{_PACKAGE}.lare.authoring:requests",
-        "oni": f"{_PACKAGE}.systems:oni_requests",
+        "oni": f"{_PACKAGE}.oni.sheets:requests",
         "text2reward": f"{_PACKAGE}.text2reward.prompt:requests",
     },
 )
@@ -69,22 +69,3 @@ def requests(system: str, env: TensorEnv, **options: Any) -> tuple[ChatRequest, 
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in given):
         check_options(f"The system {system!r}", options, [parameter.name for parameter in given])
     return tuple(function(env, **options))
-
-
-def oni_requests(env: TensorEnv, **options: Any) -> list[ChatRequest]:
-    """ONI's prompts: labels for all captions of the task, or with `preferences=True` comparisons of pairs.
-
-    Args:
-        env: an env of the task.
-        options: as for `cairngym.reward_shaping.llm.oni.sheets.requests`.
-
-    Raises:
-        TypeError: an option that it does not have.
-        ValueError: captions without an end.
-    """
-    from cairngym.reward_shaping.llm.abstraction import task_id
-    from cairngym.reward_shaping.llm.oni import sheets
-
-    valid = ("preferences", "per_prompt", "amount", "captioner")
-    check_options("The system 'oni'", options, valid)
-    return sheets.requests(env, task_id(env) or "task", **options)

@@ -11,8 +11,8 @@ from cairngym.reward_shaping.llm.abstraction import task_id
 from cairngym.reward_shaping.llm.auto_mc.design import Design, Weights, compile_design
 from cairngym.reward_shaping.llm.auto_mc.designer import accepted, write_design
 from cairngym.reward_shaping.llm.auto_mc.prompts import designer_request
-from cairngym.reward_shaping.llm.program import RewardProgram, extract_code
-from cairngym.reward_shaping.llm.program_term import ProgramTerm, number, whole
+from cairngym.reward_shaping.llm.program import RewardProgram
+from cairngym.reward_shaping.llm.program_term import ProgramTerm, given_text, number, whole
 from cairngym.reward_shaping.llm.provider import Provider, opened
 from cairngym.reward_shaping.llm.rehearsal import rehearse
 from cairngym.reward_shaping.llm.writing import Written
@@ -108,20 +108,11 @@ class AutoMCShaper(ProgramTerm):
             ProviderError: a provider has no answer.
             FileNotFoundError: no such file.
         """
-        text = self._given()
+        text = given_text(self.source, self.path)
         if text is None:
             text = self._asked(env)
         self.design = compile_design(env, text, self.weights)
         return self.design.paid
-
-    def _given(self) -> str | None:
-        text = self.source
-        if self.path is not None:
-            path = Path(self.path).expanduser()
-            if not path.is_file():
-                raise FileNotFoundError(f"Expected a file that holds a reward program, found none at {path}.")
-            text = path.read_text(encoding="utf-8")
-        return extract_code(text) if text is not None and "```" in text else text
 
     def _asked(self, env: TensorEnv) -> str:
         """The text of the accepted design for an env; a model is asked once for each task."""

@@ -10,8 +10,8 @@ from cairngym.envs.core import TensorEnv
 from cairngym.reward_shaping.llm.lare.authoring import write_factors
 from cairngym.reward_shaping.llm.lare.factors import Factors, ProgramFactors, StateFactors
 from cairngym.reward_shaping.llm.lare.prompts import proposal_request
-from cairngym.reward_shaping.llm.program import RewardProgram, extract_code
-from cairngym.reward_shaping.llm.program_term import compile_for
+from cairngym.reward_shaping.llm.program import RewardProgram
+from cairngym.reward_shaping.llm.program_term import compile_for, given_text
 from cairngym.reward_shaping.llm.provider import Provider, opened
 
 
@@ -68,9 +68,9 @@ class FactorSource:
         """
         if self.kind == "state":
             return StateFactors(env, self.fields)
-        text = self.source if self.path is None else Path(self.path).read_text(encoding="utf-8")
+        text = given_text(self.source, self.path)
         if text is not None:
-            return ProgramFactors(compile_for(env, extract_code(text)))
+            return ProgramFactors(compile_for(env, text))
         asked = proposal_request(env, self.candidates).hash
         if asked not in self._written:
             self._written[asked] = self._ask(env)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from cairngym.envs.core import TensorEnv
+from cairngym.reward_shaping.llm.abstraction import task_id
 from cairngym.reward_shaping.llm.messages import ChatRequest
 from cairngym.reward_shaping.llm.oni.annotators import Context, Pair
 from cairngym.reward_shaping.llm.oni.captioner import Captioner, make_captioner
@@ -79,7 +80,6 @@ def closed_pairs(captions: Sequence[str], amount: int = OPPONENTS) -> list[Pair]
 
 def requests(
     env: TensorEnv,
-    task: str,
     *,
     captioner: Captioner | None = None,
     preferences: bool = False,
@@ -90,7 +90,6 @@ def requests(
 
     Args:
         env: an env of the task.
-        task: its id, for the requests' labels.
         captioner: what makes the captions; the packaged one by default.
         preferences: ask for comparisons, which the ranking model learns from, rather than for labels.
         per_prompt: captions, or pairs, in a prompt; what the annotator is made with.
@@ -101,7 +100,7 @@ def requests(
     """
     captioner = captioner or make_captioner(env)
     captioner.bind(env)
-    context = make_context(env, captioner, f"oni/{task}")
+    context = make_context(env, captioner)
     if not context.captions:
         raise ValueError(f"Expected a captioner that lists its captions, got {type(captioner).__name__}.")
     if preferences:
@@ -109,11 +108,11 @@ def requests(
     return [label_request(context, sheet) for sheet in sheets(context.captions, per_prompt)]
 
 
-def make_context(env: TensorEnv, captioner: Captioner, label: str = "oni") -> Context:
+def make_context(env: TensorEnv, captioner: Captioner) -> Context:
     """What an annotator is told of an env's task; the captioner is bound already."""
     return Context(
         instruction=env.unwrapped.task.instruction,
         setting=captioner.setting,
         captions=captioner.captions,
-        label=label,
+        label=f"oni/{task_id(env) or 'task'}",
     )

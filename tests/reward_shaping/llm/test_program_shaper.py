@@ -15,7 +15,8 @@ from cairngym.envs.core import TensorEnv, Transition
 from cairngym.envs.tabular import TabularTask, TabularWorld
 from cairngym.reward_shaping.core import ShapedEnv, Term
 from cairngym.reward_shaping.invariance import check_policy_invariance, dead_end_world
-from cairngym.reward_shaping.llm.program_shaper import ProgramShaper, compile_for, idle_action
+from cairngym.reward_shaping.llm.program_shaper import ProgramShaper
+from cairngym.reward_shaping.llm.program_term import compile_for, idle_action
 from cairngym.reward_shaping.llm.refusal import ProgramFailed, ProgramRefused
 from cairngym.reward_shaping.llm.switching import Fuse
 from cairngym.reward_shaping.registry import make_term, register_shaper

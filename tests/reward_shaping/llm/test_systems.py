@@ -32,9 +32,9 @@ def test_prompts_are_those_of_the_modules():
 
 def test_prompts_of_a_grid():
     env = cairngym.make(GRID)
-    assert requests("oni", env) == tuple(sheets.requests(env, GRID))
+    assert requests("oni", env) == tuple(sheets.requests(env))
     pairs = requests("oni", env, preferences=True)
-    assert pairs == tuple(sheets.requests(env, GRID, preferences=True))
+    assert pairs == tuple(sheets.requests(env, preferences=True))
     assert pairs[0].hash != requests("oni", env)[0].hash
     assert len(requests("beacons", env, levels=3)) == 3
     calm = requests("calm", env, count=1)

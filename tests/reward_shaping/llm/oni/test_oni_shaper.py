@@ -169,7 +169,7 @@ def test_it_learns_aside_while_envs_step():
 
 def test_recordings_of_a_task_answer_for_it(tmp_path):
     env = make(ENV, num_envs=8, threads=1, bank_size=32)
-    for request in requests(env, ENV):
+    for request in requests(env):
         lines = [f"{i}: {'FOO' if 'pick up' in text else 'BAR'}" for i, text in enumerate(numbered(request), start=1)]
         record_texts(tmp_path / "oni.jsonl", request, ("\n".join(lines),), source="by hand", date="2026-01-01")
     shaper = OniShaper(annotator=f"recorded:{tmp_path / 'oni.jsonl'}", synchronous=True)
@@ -183,7 +183,7 @@ def test_recordings_of_a_task_answer_for_it(tmp_path):
 
 def test_pairs_of_listed_captions_are_the_recorded_ones(tmp_path):
     env = make(ENV, num_envs=8, threads=1, bank_size=32)
-    for request in requests(env, ENV, preferences=True):
+    for request in requests(env, preferences=True):
         lines = [f"{i}: SAME" for i, _ in enumerate(numbered(request), start=1)]
         record_texts(tmp_path / "oni.jsonl", request, ("\n".join(lines),), source="by hand", date="2026-01-01")
     shaper = OniShaper(annotator=f"recorded:{tmp_path / 'oni.jsonl'}", model="ranking", synchronous=True)

@@ -38,18 +38,18 @@ def test_a_prompt_says_what_is_asked_and_nothing_that_changes():
 
 def test_a_task_is_asked_about_in_sheets_that_cover_its_captions_once():
     env = make("MiniGrid-RedBlueDoors-6x6-v0", num_envs=1, bank_size=32)
-    asked = requests(env, "MiniGrid-RedBlueDoors-6x6-v0", per_prompt=16)
+    asked = requests(env, per_prompt=16)
     content = "\n".join(request.messages[-1].content.split("Now the real ones.")[1] for request in asked)
     assert content.count(". you open the red door") == 1
     assert content.count(". you see an open grey door") == 1
     assert "unlock" not in content.replace("locked door opens", "")
     assert {request.label for request in asked} == {"oni/MiniGrid-RedBlueDoors-6x6-v0"}
-    assert asked == requests(env, "MiniGrid-RedBlueDoors-6x6-v0", per_prompt=16)
+    assert asked == requests(env, per_prompt=16)
 
 
 def test_captions_without_an_end_can_not_be_listed():
     with pytest.raises(ValueError, match="lists its captions"):
-        requests(world(), "x", captioner=Many())
+        requests(world(), captioner=Many())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 16, 103])
