@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from cairngym.envs.data import Observation, Outcome, State, StateField, refreshed
+from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.state_view import StateRows
 
@@ -156,6 +157,8 @@ class TaskSpec(ABC):
     """The state fields `progress` reads; empty means all of them."""
     count_fields: tuple[str, ...] = ()
     """The state fields that tell places apart for visit counts; empty means all of them."""
+    descriptor: BehaviorDescriptor | None = None
+    """Which numbers of an episode's last state tell behaviors apart; None where the task names none."""
 
     @abstractmethod
     def progress(self, state: State) -> torch.Tensor:
