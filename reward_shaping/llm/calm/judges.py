@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from cairngym.reward_shaping.llm.beacons.prompts import env_id
 from cairngym.reward_shaping.llm.beacons.subgoals import Subgoal
 from cairngym.reward_shaping.llm.calm.events import ACTED, MOVED, Event, decode
 from cairngym.reward_shaping.llm.calm.terminations import rule
-from cairngym.reward_shaping.llm.messages import ChatRequest
+from cairngym.reward_shaping.llm.messages import ChatRequest, Completion
 from cairngym.reward_shaping.llm.provider import Provider, ProviderError
 
 SYSTEM = "You judge what a step of an agent in MiniGrid, a world of rooms on a grid, has done. You are exact."
@@ -70,7 +71,9 @@ class RuleJudge:
 
 
 class ModelJudge:
-    """Asks a model; what it can't be asked now, it is asked again when the question comes again.
+    """Asks a model and waits for it; what it can't be asked now, it is asked again when the question comes again.
+
+    `cairngym.reward_shaping.llm.calm.background.BackgroundJudge` does not wait.
 
     Args:
         provider: who answers.
@@ -83,8 +86,7 @@ class ModelJudge:
 
     def judge(self, questions: Sequence[Question]) -> list[bool | None]:
         """The model's answers, all asked at once; waits for them."""
-        requests = [self.request(question, number) for number, question in enumerate(questions)]
-        waiting = [self.provider.submit(request) for request in requests]
+        waiting = [self.ask(question, number) for number, question in enumerate(questions)]
         answers: list[bool | None] = []
         for future in waiting:
             try:
@@ -92,6 +94,10 @@ class ModelJudge:
             except ProviderError:
                 answers.append(None)
         return answers
+
+    def ask(self, question: Question, number: int = 0) -> Future[Completion]:
+        """Begin to ask the model."""
+        return self.provider.submit(self.request(question, number))
 
     def request(self, question: Question, number: int) -> ChatRequest:
         """What the model is asked."""

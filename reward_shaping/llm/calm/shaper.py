@@ -33,8 +33,9 @@ class CalmShaper(Shaper):
     policy-invariant.
 
     Args:
-        judge: "rule"; a `TransitionJudge`; or a provider as `make_provider` takes it, such as "recorded:", on whose
-            judgements of a few transitions of the task a rule is learned (`RecordedJudge`).
+        judge: "rule"; a provider as `make_provider` takes it, such as "recorded:", on whose judgements of a few
+            transitions of the task a rule is learned (`RecordedJudge`); or a `TransitionJudge`, such as a
+            `BackgroundJudge`, which asks a model about every event and never lets the learner wait for it.
         subgoals: "plan" for those that the plans of the task's levels have in common; a provider that splits the task,
             such as "recorded:"; or the subgoals themselves.
         noise: share of the judge "rule"'s answers that are wrong, always the same ones.

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Pair = tuple[str, str]
+Question = str | Pair
+"""A caption to be labelled, or two to be compared."""
 
 DEFAULT_RULES: Mapping[str, float] = {
     r"^you (unlock|reach) ": 3.0,

@@ -10,7 +10,7 @@ import torch
 
 from cairngym.envs.checks import unknown_name
 from cairngym.envs.core import clone
-from cairngym.reward_shaping.llm.oni.annotation import Question
+from cairngym.reward_shaping.llm.oni.annotators import Question
 from cairngym.reward_shaping.llm.oni.embedding import embed
 from cairngym.reward_shaping.llm.oni.text_network import TextNetwork
 

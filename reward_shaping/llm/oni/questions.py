@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cairngym.reward_shaping.llm.oni.annotation import Answers, Ask, Question
-from cairngym.reward_shaping.llm.oni.annotators import Annotator, Pair
+from cairngym.reward_shaping.llm.annotation import Answers, Ask
+from cairngym.reward_shaping.llm.oni.annotators import Annotator, Pair, Question
 from cairngym.reward_shaping.llm.oni.sheets import opponents, ordered
 
 

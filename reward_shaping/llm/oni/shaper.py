@@ -9,8 +9,8 @@ import torch
 
 from cairngym.envs.core import TensorEnv, Transition, clone
 from cairngym.reward_shaping.core import Shaper
-from cairngym.reward_shaping.llm.oni.annotation import Annotation, Question
-from cairngym.reward_shaping.llm.oni.annotators import DEFAULT_RULES, Annotator, RuleAnnotator
+from cairngym.reward_shaping.llm.annotation import Annotation
+from cairngym.reward_shaping.llm.oni.annotators import DEFAULT_RULES, Annotator, Question, RuleAnnotator
 from cairngym.reward_shaping.llm.oni.captioner import Captioner, make_captioner
 from cairngym.reward_shaping.llm.oni.counts import CaptionCounts
 from cairngym.reward_shaping.llm.oni.model_annotator import ModelAnnotator

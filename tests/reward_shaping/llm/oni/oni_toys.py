@@ -112,4 +112,4 @@ def wait_until(condition, seconds=20.0):
 
 
 def annotation_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "oni-annotation"]
+    return [thread for thread in threading.enumerate() if thread.name == "annotation"]

@@ -7,19 +7,18 @@ import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-from cairngym.reward_shaping.llm.oni.annotators import Pair
 from cairngym.reward_shaping.llm.provider import BudgetExhausted, ProviderError
 
 logger = logging.getLogger(__name__)
 
-Question = str | Pair
-"""A caption to be labelled, or two to be compared."""
-Answers = Mapping[Question, float | None]
-Ask = Callable[[Sequence[Question]], Answers]
+Answers = Mapping[Any, Any]
+"""What was answered to questions."""
+Ask = Callable[[Sequence[Any]], Answers]
+"""Answers questions; raises `ProviderError` where that can't be had now."""
 PATIENCE = 5.0
 """Seconds that the thread is waited for when it ends."""
 
@@ -41,11 +40,11 @@ class Line:
         self.fault: BaseException | None = None
         self.closed = False
         self.changed = threading.Condition()
-        self._waiting: deque[Question] = deque()
-        self._pending: set[Question] = set()
-        self._answers: dict[Question, float | None] = {}
+        self._waiting: deque[Hashable] = deque()
+        self._pending: set[Hashable] = set()
+        self._answers: dict[Any, Any] = {}
 
-    def offer(self, questions: Sequence[Question]) -> None:
+    def offer(self, questions: Sequence[Hashable]) -> None:
         """Add questions that are not waiting or under way yet, the newest last; never waits for an answer."""
         with self.changed:
             if self.stopped or self.closed:
@@ -57,7 +56,7 @@ class Line:
             self._drop()
             self.changed.notify_all()
 
-    def take(self, count: int, wait: bool = True) -> list[Question]:
+    def take(self, count: int, wait: bool = True) -> list[Hashable]:
         """Up to `count` questions, the newest first; none when the line is closed, or empty where one does not wait."""
         with self.changed:
             while wait and not (self._waiting or self.closed):
@@ -66,13 +65,13 @@ class Line:
                 return []
             return [self._waiting.pop() for _ in range(min(count, len(self._waiting)))]
 
-    def answer(self, questions: Sequence[Question], answers: Answers) -> None:
+    def answer(self, questions: Sequence[Hashable], answers: Answers) -> None:
         """Hand in the answers to questions that were taken."""
         with self.changed:
             self._pending.difference_update(questions)
             self._answers.update(answers)
 
-    def give_back(self, questions: Sequence[Question]) -> None:
+    def give_back(self, questions: Sequence[Hashable]) -> None:
         """Return questions that were taken and not answered; they wait as the oldest."""
         with self.changed:
             self.failures += 1
@@ -86,7 +85,7 @@ class Line:
             self._waiting.clear()
             self._pending.clear()
 
-    def collect(self) -> dict[Question, float | None]:
+    def collect(self) -> dict[Any, Any]:
         """The answers that came since the last call.
 
         Raises:
@@ -146,18 +145,18 @@ class Annotation:
         self._backoff = backoff, max_backoff
         self._end: weakref.finalize[..., Annotation] | None = None
 
-    def offer(self, questions: Sequence[Question]) -> None:
+    def offer(self, questions: Sequence[Hashable]) -> None:
         """Add questions, the newest last; the thread starts at the first."""
         if not questions:
             return
         self.line.offer(questions)
         if self._end is None and not self.synchronous:
             arguments: tuple[Any, ...] = (self.line, self._ask, self._batch, *self._backoff)
-            thread = threading.Thread(target=_serve, args=arguments, name="oni-annotation", daemon=True)
+            thread = threading.Thread(target=_serve, args=arguments, name="annotation", daemon=True)
             thread.start()
             self._end = weakref.finalize(self, _finish, self.line, thread, self._give_up)
 
-    def collect(self) -> dict[Question, float | None]:
+    def collect(self) -> dict[Any, Any]:
         """The answers that came since the last call; a synchronous one asks what waits first.
 
         Raises:
@@ -175,7 +174,7 @@ class Annotation:
             self._end()
 
 
-def _answer(line: Line, ask: Ask, questions: Sequence[Question]) -> bool:
+def _answer(line: Line, ask: Ask, questions: Sequence[Hashable]) -> bool:
     """Ask once; whether that worked."""
     try:
         line.answer(questions, ask(questions))
@@ -193,7 +192,7 @@ def _answer(line: Line, ask: Ask, questions: Sequence[Question]) -> bool:
     return True
 
 
-def _salvage(line: Line, ask: Ask, questions: Sequence[Question]) -> None:
+def _salvage(line: Line, ask: Ask, questions: Sequence[Hashable]) -> None:
     """Hand in what was answered, and paid for, before the budget ended, and what still fits into it."""
     for question in questions if len(questions) > 1 else ():
         with contextlib.suppress(ProviderError, CancelledError):

@@ -8,9 +8,9 @@ import time
 from itertools import pairwise
 
 import pytest
-from oni_toys import annotation_threads, wait_until
+from oni.oni_toys import annotation_threads, wait_until
 
-from cairngym.reward_shaping.llm.oni.annotation import Annotation, Line
+from cairngym.reward_shaping.llm.annotation import Annotation, Line
 from cairngym.reward_shaping.llm.oni.annotators import RuleAnnotator
 from cairngym.reward_shaping.llm.oni.questions import ask
 from cairngym.reward_shaping.llm.provider import BudgetExhausted, UnreachableError
@@ -157,7 +157,7 @@ def test_the_thread_ends_with_its_owner():
 
 def test_no_thread_holds_the_interpreter_at_its_exit():
     code = (
-        "from cairngym.reward_shaping.llm.oni.annotation import Annotation\n"
+        "from cairngym.reward_shaping.llm.annotation import Annotation\n"
         "from cairngym.reward_shaping.llm.oni.annotators import RuleAnnotator\n"
         "from cairngym.reward_shaping.llm.oni.questions import ask\n"
         "import time\n"
