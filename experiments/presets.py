@@ -16,8 +16,12 @@ def packaged(kind: str) -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
-def find_config(name: str, kind: str = "compare") -> Path:
+def find_config(name: str, *kinds: str) -> Path:
     """Turn a packaged name or a path into a path.
+
+    Args:
+        name: of a preset, or a path.
+        kinds: what the preset may be; default is "compare".
 
     Raises:
         ConfigError: there is no such file, and no packaged preset of that name.
@@ -25,7 +29,7 @@ def find_config(name: str, kind: str = "compare") -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    presets = packaged(kind)
+    presets = {name: path for kind in kinds or ("compare",) for name, path in packaged(kind).items()}
     if name in presets:
         return presets[name]
     if path.suffix in (".yaml", ".yml"):

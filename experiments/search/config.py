@@ -202,6 +202,15 @@ class SearchConfig:
         )  # fmt: skip
 
 
+def is_search(path: Path) -> bool:
+    """Whether a YAML file is a search's, which has one task, rather than a comparison's, which lists several.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    return "task" in load_yaml(path)
+
+
 def load_search(path: Path, overrides: Options | None = None) -> SearchConfig:
     """Read a search's YAML, with overrides laid on top.
 

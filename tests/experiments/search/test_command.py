@@ -3,9 +3,10 @@
 import pytest
 from searching import RIGHT, SMALL, InProcess
 
+from cairngym.commands import check
 from cairngym.commands.evolve import Evolve, load, main
 from cairngym.experiments import launcher
-from cairngym.experiments.overlay import ConfigError, write_yaml
+from cairngym.experiments.overlay import ConfigError, merge, plain, write_yaml
 from cairngym.experiments.search.prompts import requests
 from cairngym.reward_shaping.llm.recording import record_texts
 
@@ -49,3 +50,12 @@ def test_a_search_is_run_and_published(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "results/small/final/report.md").is_file()
     assert (tmp_path / "results/small/final/plots/success_steps.png").is_file()
     assert "Published: results/small/report.md" in capsys.readouterr().out
+    assert check.main(["s.yaml"]) == 0  # no thresholds: every run has finished
+    told = capsys.readouterr().out
+    assert "pass  finished runs  = 2     2 of 2" in told
+    bounds = {"final": {"thresholds": [{"variant": "evolved", "metric": "final_success", "minimum": 1.1}]}}
+    write_yaml(tmp_path / "bounded.yaml", merge(plain(SMALL), bounds))
+    assert check.main(["bounded.yaml"]) == 1
+    assert "FAIL  final_success of evolved on all tasks" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="cairn evolve"):
+        check.main(["s.yaml", "--name", "other"])
