@@ -100,7 +100,7 @@ def test_a_nested_space_is_refused():
 
 
 def test_encoder_takes_the_codes_of_the_outermost_wrapper():
-    bare = cairngym.make("MiniGrid-DoorKey-5x5-v0", num_envs=2)
+    bare = cairngym.make("MiniGrid-DoorKey-5x5-v0", num_envs=2, bank_size=64)
     stacked = FrameStack(bare, frames=3)
     single, triple = make_encoder(bare), make_encoder(stacked)
     assert (triple.num_sites, triple.num_symbols) == (3 * single.num_sites, 3 * single.num_symbols)

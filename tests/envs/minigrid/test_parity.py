@@ -17,7 +17,7 @@ from upstream_twins import (
 from cairngym.envs.minigrid import ids
 from cairngym.envs.minigrid.cells import DONE, DROP, FORWARD, LEFT, PICKUP, RIGHT, TOGGLE
 
-LEVELS, LENGTH = 20, 200
+LEVELS, LENGTH = 12, 120
 EASY = ("Empty-Random-5x5", "Fetch-5x5-N2", "GoToDoor-5x5", "GoToObject-6x6-N2", "Empty-5x5")
 """Families whose tasks random play solves within the test."""
 

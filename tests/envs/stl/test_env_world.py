@@ -39,8 +39,8 @@ def make_walk(num_envs=3, **options):
 
 
 MAKERS = {
-    "minigrid": partial(cairngym.make, "MiniGrid-DoorKey-5x5-v0"),
-    "obstacles": partial(cairngym.make, "MiniGrid-Dynamic-Obstacles-5x5-v0"),
+    "minigrid": partial(cairngym.make, "MiniGrid-DoorKey-5x5-v0", bank_size=64),
+    "obstacles": partial(cairngym.make, "MiniGrid-Dynamic-Obstacles-5x5-v0", bank_size=64),
     "lidar": partial(cairngym.make, "LidarRooms-Small-v0"),
     "foreign": make_walk,
     "cartpole": partial(from_gymnasium, "CartPole-v1", snapshot="deepcopy"),
@@ -123,7 +123,7 @@ def test_the_base_tasks_own_limit_and_success_end_nothing():
 
 
 def test_minigrid_stands_still_after_success():
-    world = begun(cairngym.make("MiniGrid-Empty-5x5-v0", num_envs=2))
+    world = begun(cairngym.make("MiniGrid-Empty-5x5-v0", num_envs=2, bank_size=64))
     right, left = torch.full((2,), 1), torch.full((2,), 0)
     forward = torch.full((2,), FORWARD)
     for action in (forward, forward, right, forward, forward):
@@ -138,9 +138,9 @@ def test_minigrid_stands_still_after_success():
 
 
 def test_what_was_measured_last_stays_readable_over_the_next_beginning():
-    world = begun(cairngym.make("MiniGrid-DoorKey-5x5-v0", num_envs=2))
+    world = begun(cairngym.make("MiniGrid-DoorKey-5x5-v0", num_envs=2, bank_size=64))
     world.advance(torch.full((2,), FORWARD))
-    held, planned = world.state, begun(cairngym.make("MiniGrid-DoorKey-5x5-v0", num_envs=2))
+    held, planned = world.state, begun(cairngym.make("MiniGrid-DoorKey-5x5-v0", num_envs=2, bank_size=64))
     planned.advance(torch.full((2,), FORWARD))
     world.episodes.next(torch.tensor([True, True]))
     world.begin(torch.tensor([True, True]), world.episodes)
@@ -180,7 +180,7 @@ def test_state_spec_describes_every_field(make):
 
 
 def test_pictures_attributes_and_reports_are_the_envs_own():
-    world = begun(cairngym.make("MiniGrid-Empty-5x5-v0", num_envs=2))
+    world = begun(cairngym.make("MiniGrid-Empty-5x5-v0", num_envs=2, bank_size=64))
     (frame,) = world.render([1])
     assert frame.ndim == 3
     assert world.width == 5

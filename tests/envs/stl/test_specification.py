@@ -61,9 +61,10 @@ CASES = {
     "line": (make_line, "F[0,8] ahead & G[0,12] near", {
         "ahead": lambda state: state["position"] - 0.5, "near": lambda state: 0.9 - state["position"],
     }),
-    "doorkey": (partial(cairngym.make, "MiniGrid-DoorKey-5x5-v0"), "F[0,12](has_key & F[0,12] door_open)", {
-        "has_key": has_key, "door_open": door_open,
-    }),
+    "doorkey": (
+        partial(cairngym.make, "MiniGrid-DoorKey-5x5-v0", bank_size=64), "F[0,12](has_key & F[0,12] door_open)",
+        {"has_key": has_key, "door_open": door_open},
+    ),
     "reach": (partial(cairngym.make, "FetchReach-v4"), "F[0,14] G[0,2] near_goal", {"near_goal": near_goal}),
     "maze": (partial(cairngym.make, "PointMaze_UMaze-v3"), "F[0,12] right & G[0,15] slow", {
         "right": right_side, "slow": slow,
@@ -117,7 +118,7 @@ def test_a_plan_for_the_door_is_judged_by_the_steps_it_takes():
     walk = walk_to_the_door()
     for deadline, success in ((len(walk), True), (len(walk) - 1, False)):
         env = specify(
-            cairngym.make("MiniGrid-DoorKey-5x5-v0", seed=4), f"F[0,{deadline}](door_open & has_key)",
+            cairngym.make("MiniGrid-DoorKey-5x5-v0", seed=4, bank_size=64), f"F[0,{deadline}](door_open & has_key)",
             {"has_key": has_key, "door_open": door_open}, horizon=len(walk),
         )  # fmt: skip
         env.reset()
@@ -130,7 +131,7 @@ def test_a_plan_for_the_door_is_judged_by_the_steps_it_takes():
 
 def walk_to_the_door():
     """The shortest actions after which the door is open, found by search over snapshots."""
-    env = cairngym.make("MiniGrid-DoorKey-5x5-v0", seed=4)
+    env = cairngym.make("MiniGrid-DoorKey-5x5-v0", seed=4, bank_size=64)
     env.reset()
     todo, seen = [(env.get_state(), ())], set()
     while todo:

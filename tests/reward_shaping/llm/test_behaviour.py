@@ -103,7 +103,7 @@ def test_distances_between_places_are_told_and_privileged_measurements_are_not()
     text = summarize_behaviour(still, env.state_spec)
     far = (still.state["gripper_position"][0] - still.state["goal"][0]).double().norm(dim=-1).mean()
     assert f"distance between gripper_position and goal, m: {float(far):.3g} at the start" in text
-    grid = cairngym.make("MiniGrid-Empty-5x5-v0", num_envs=2)
+    grid = cairngym.make("MiniGrid-Empty-5x5-v0", num_envs=2, bank_size=64)
     turned = play(grid, lambda obs: torch.zeros(2, dtype=torch.int64))
     assert "remaining" not in turned.state
     assert "remaining" not in summarize_behaviour(turned, grid.state_spec)

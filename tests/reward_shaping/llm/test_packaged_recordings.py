@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import cairngym
+from cairngym.envs.core import TensorEnv
 from cairngym.experiments.config import load_comparison
 from cairngym.experiments.presets import packaged
 from cairngym.experiments.search.config import load_search
@@ -18,15 +19,20 @@ GRIDS = [task.id for task in load_comparison(packaged("compare")["llm"]).tasks]
 ARMS = [task.id for task in load_comparison(packaged("compare")["llm_fetch"]).tasks]
 
 
+def small(task: str) -> TensorEnv:
+    """An env with few levels, on which prompts do not depend."""
+    return cairngym.make(task, num_envs=2, **({"bank_size": 64} if task.startswith("MiniGrid") else {}))
+
+
 def asked(system: str, task: str) -> set[str]:
-    env = cairngym.make(task, num_envs=2)
+    env = small(task)
     return {request.hash for request in requests(system, env)}
 
 
 def attempts(system: str, task: str, candidate: int) -> tuple[Attempt, ...]:
     """What the packaged answers to a task's prompts came to, without trying the program on transitions."""
     shaper = make_shaper(system, provider=f"recorded:{system}", candidate=candidate, verify=False)
-    shaper.bind(cairngym.make(task, num_envs=2))
+    shaper.bind(small(task))
     written = shaper.written[-1] if isinstance(shaper.written, tuple) else shaper.written
     return written.attempts
 

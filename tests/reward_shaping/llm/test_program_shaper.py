@@ -279,12 +279,15 @@ def test_a_fuse_never_lets_anything_unsound_through(values, data):
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "steps"),
-    [("Chain-N10-v0", BEST, 60), ("FetchPush-v4", PUSH, 6), ("MiniGrid-KeyCorridorS3R3-v0", KEYS, 40)],
-)
-def test_a_run_resumes_bit_for_bit(name, source, steps):
+    ("name", "source", "steps", "options"),
+    [
+        ("Chain-N10-v0", BEST, 60, {}), ("FetchPush-v4", PUSH, 6, {}),
+        ("MiniGrid-KeyCorridorS3R3-v0", KEYS, 40, {"bank_size": 64}),
+    ],
+)  # fmt: skip
+def test_a_run_resumes_bit_for_bit(name, source, steps, options):
     def fresh():
-        return shaped(source, cairngym.make(name, num_envs=3))[0]
+        return shaped(source, cairngym.make(name, num_envs=3, **options))[0]
 
     whole = fresh()
     whole.reset(seed=4)
@@ -318,9 +321,9 @@ def test_a_snapshot_brings_its_program_back():
     other.set_state(snapshot)
     assert shaper.program.source == BEST
     assert shaper.memory
-    grid, _ = shaped(KEYS, cairngym.make("MiniGrid-KeyCorridorS3R3-v0"))
+    grid, _ = shaped(KEYS, cairngym.make("MiniGrid-KeyCorridorS3R3-v0", bank_size=64))
     grid.reset(seed=0)
-    less, _ = shaped(program("next_state.agent_dir / 4"), cairngym.make("MiniGrid-KeyCorridorS3R3-v0"))
+    less, _ = shaped(program("next_state.agent_dir / 4"), cairngym.make("MiniGrid-KeyCorridorS3R3-v0", bank_size=64))
     with pytest.raises(ValueError, match=r"agent_pos.*grid"):
         less.set_state(grid.get_state())
 

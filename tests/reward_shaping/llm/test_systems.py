@@ -31,7 +31,7 @@ def test_prompts_are_those_of_the_modules():
 
 
 def test_prompts_of_a_grid():
-    env = cairngym.make(GRID)
+    env = cairngym.make(GRID, bank_size=64)
     assert requests("oni", env) == tuple(sheets.requests(env))
     pairs = requests("oni", env, preferences=True)
     assert pairs == tuple(sheets.requests(env, preferences=True))
@@ -43,11 +43,11 @@ def test_prompts_of_a_grid():
 
 @pytest.mark.parametrize("system", ["text2reward", "auto_mc", "lare", "oni", "beacons"])
 def test_labels_name_system_and_task_and_prompts_are_the_same_again(system):
-    env = cairngym.make(GRID)
+    env = cairngym.make(GRID, bank_size=64)
     asked = requests(system, env)
     assert asked
     assert all(request.label.split("/")[:2] == [system, GRID] for request in asked)
-    other = cairngym.make(GRID, num_envs=3, seed=5)
+    other = cairngym.make(GRID, num_envs=3, seed=5, bank_size=64)
     other.reset(seed=9)
     assert [request.hash for request in requests(system, other)] == [request.hash for request in asked]
 

@@ -22,7 +22,7 @@ TASKS = {"Chain-N10-v0": BEST, "MiniGrid-DoorKey-5x5-v0": GRID, "FetchPush-v4": 
 
 
 def shaped(env_id="Chain-N10-v0", num_envs=4, **options):
-    env = named(env_id, num_envs=num_envs)
+    env = named(env_id, num_envs=num_envs, **({"bank_size": 64} if env_id.startswith("MiniGrid") else {}))
     env = ShapedEnv(env, [Term(name="mc", shaper=AutoMCShaper(**options))])
     env.reset(seed=3)
     return env
