@@ -34,6 +34,8 @@ class BehaviorDescriptor:
     high: tuple[float, ...]
     cells: tuple[int, ...]
     """Into how many equal parts each number's range is divided to count what was covered."""
+    walls: tuple[tuple[float, float, float, float], ...] = ()
+    """Lines that bound the way in the first two numbers, x and y of both ends, for pictures; may be empty."""
 
     def __post_init__(self) -> None:
         sizes = {len(self.entries), len(self.low), len(self.high), len(self.cells)}
@@ -75,11 +77,15 @@ class BehaviorDescriptor:
         return descriptors.clamp(low, high), ((descriptors < low) | (descriptors > high)).any(dim=1)
 
     def cell(self, descriptors: torch.Tensor) -> torch.Tensor:
-        """Grid cells, int64 `(B,)` in [0, prod(cells)), the last number counting fastest; clipped into the bounds."""
+        """Grid cells, int64 `(B,)` in [0, prod(cells)), the last number counting fastest; clipped into the bounds.
+
+        A descriptor with NaN has no cell: -1.
+        """
         low, high = (torch.tensor(bound, device=descriptors.device) for bound in (self.low, self.high))
         counts = torch.tensor(self.cells, device=descriptors.device)
-        place = ((descriptors - low) / (high - low) * counts).to(torch.int64).clamp_min(0).minimum(counts - 1)
+        # Clamped before they become integers, which could not hold what lies far outside.
+        place = ((descriptors - low) / (high - low) * counts).clamp_min(0).minimum(counts - 1).to(torch.int64)
         index = torch.zeros(len(descriptors), dtype=torch.int64, device=descriptors.device)
         for axis, count in enumerate(self.cells):
             index = index * count + place[:, axis]
-        return index
+        return torch.where(descriptors.isnan().any(dim=1), -1, index)

@@ -22,6 +22,7 @@ FAMILIES = (
     "cairngym.envs.chain",
     "cairngym.envs.manipulation.specs",
     "cairngym.envs.navigation.specs",
+    "cairngym.envs.navigation.hard_maze.specs",
     "cairngym.envs.navigation.lidar.specs",
     "cairngym.envs.stl.specs",
 )

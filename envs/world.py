@@ -159,6 +159,8 @@ class TaskSpec(ABC):
     """The state fields that tell places apart for visit counts; empty means all of them."""
     descriptor: BehaviorDescriptor | None = None
     """Which numbers of an episode's last state tell behaviors apart; None where the task names none."""
+    reward_areas: tuple[tuple[float, ...], ...] = ()
+    """Where an episode must end to be paid: middle, in the descriptor's numbers, and radius of each; may be empty."""
 
     @abstractmethod
     def progress(self, state: State) -> torch.Tensor:

@@ -7,12 +7,19 @@ from typing import Any
 import torch
 
 from cairngym.envs.core import State, TensorEnv
+from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.goals import GoalTask
 from cairngym.envs.manipulation.fetch import FetchWorld
 from cairngym.envs.manipulation.fetch_config import FETCH, FetchConfig
 from cairngym.envs.physics.options import PhysicsOptions
 
 HORIZON = 50
+TABLE = ((1.05, 0.4), (1.55, 1.1))
+"""Least and greatest x and y of the table's top, m."""
+LONG_TABLE = ((0.7, 0.3), (1.95, 1.2))
+"""The same where objects slide."""
+DESCRIPTOR_CELLS = 25
+"""Parts of the table's top, along either side, that the behavior descriptor tells apart."""
 
 
 class FetchTask(GoalTask):
@@ -34,6 +41,9 @@ class FetchTask(GoalTask):
         self.instruction, self.has_object = config.instruction, config.has_object
         self.progress_fields = ("object_position" if config.has_object else "gripper_position", "goal")
         self.count_fields = self.progress_fields[:1]
+        low, high = LONG_TABLE if any(config.target_offset) else TABLE
+        entries = tuple((self.count_fields[0], axis) for axis in range(2))
+        self.descriptor = BehaviorDescriptor(entries=entries, low=low, high=high, cells=(DESCRIPTOR_CELLS,) * 2)
 
     def features(self, state: State) -> torch.Tensor:
         """The observation, `(B, 25)` or `(B, 10)`."""

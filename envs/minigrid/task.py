@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 
 from cairngym.envs.core import State, StateField, TaskSpec
+from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.minigrid import missions
 from cairngym.envs.minigrid.cells import AGENT, BALL, BOX, CLOSED, DOOR, EMPTY, GREY, KEY, LOCKED, UNSEEN
 from cairngym.envs.minigrid.family import Family
@@ -52,6 +53,11 @@ class MiniGridTask(TaskSpec):
         self.instruction = f"The mission: {text}." if text else ""
         self._words = missions.codes(reference.observation_space["mission"])
         self.categories = self._categories(kinds)
+        sides = (int(reference.width), int(reference.height))
+        self.descriptor = BehaviorDescriptor(  # bounds between cells, so that no rounding moves the agent to another
+            entries=(("agent_pos", 0), ("agent_pos", 1)), low=(-0.5, -0.5), high=(sides[0] - 0.5, sides[1] - 0.5),
+            cells=sides,
+        )  # fmt: skip
 
     def _categories(self, kinds: set[int]) -> dict[str, tuple[tuple[int, ...], ...]]:
         seen = tuple(sorted(kinds | {UNSEEN, EMPTY}))

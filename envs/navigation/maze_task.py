@@ -8,12 +8,16 @@ from typing import Any
 import torch
 
 from cairngym.envs.core import State, TensorEnv
+from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.goals import GoalTask
 from cairngym.envs.navigation.maze import MazeWorld
 from cairngym.envs.navigation.maze_config import MAZES, THRESHOLD, MazeConfig
 from cairngym.envs.navigation.maze_maps import MAPS, parse_map
 from cairngym.envs.navigation.maze_paths import MazePaths
 from cairngym.envs.physics.options import PhysicsOptions
+
+DESCRIPTOR_CELLS = 4
+"""Parts of a maze's cell, along either side, that the behavior descriptor tells apart."""
 
 
 class MazeTask(GoalTask):
@@ -50,6 +54,12 @@ class MazeTask(GoalTask):
         lasting = ", and keep it there" if continuing_task else ""
         self.instruction = f"Move the agent through the maze to within {THRESHOLD} m of the goal{lasting}."
         self._paths, self._shown = paths, config.agent.observation
+        rows, columns = paths.maze.shape
+        half = (columns / 2 * paths.scaling, rows / 2 * paths.scaling)
+        self.descriptor = BehaviorDescriptor(
+            entries=(("position", 0), ("position", 1)), low=(-half[0], -half[1]), high=half,
+            cells=(DESCRIPTOR_CELLS * columns, DESCRIPTOR_CELLS * rows),
+        )  # fmt: skip
         self.progress_scale = paths.diameter + paths.scaling  # what starts and goals off their centres may add
 
     def features(self, state: State) -> torch.Tensor:

@@ -50,4 +50,4 @@ def make_lidar_rooms(
     plan = floor_plan_of(env_id)
     robot = Robot(**{name: options.pop(name) for name in ROBOT_OPTIONS if name in options})
     world = LidarWorld(plan, robot, num_envs, device, held_out=split == "test", threads=threads)
-    return TensorEnv(world, LidarTask(robot, plan.horizon), seed=seed, **options)
+    return TensorEnv(world, LidarTask(robot, plan.horizon, plan.size), seed=seed, **options)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from gymnasium import spaces
 
 from cairngym.envs.core import State, StateField
+from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.goals import GoalTask
 from cairngym.envs.navigation.lidar.outputs import FEATURES, GOAL_SIZE
 from cairngym.envs.navigation.lidar.robot import Robot
@@ -22,18 +25,25 @@ class LidarTask(GoalTask):
     Args:
         robot: its lidar and its limits.
         horizon: steps after which an episode is truncated.
+        size: sides of the building, m, for the behavior descriptor, in squares of a metre; without it there is none.
     """
 
     progress_fields = ("position", "goal", "path_distance", "planned_distance")
     count_fields = ("position",)
     instruction = "Drive the robot to the goal in a building it does not know, without touching walls or clutter."
 
-    def __init__(self, robot: Robot, horizon: int) -> None:
+    def __init__(self, robot: Robot, horizon: int, size: int | None = None) -> None:
         super().__init__(
             observation_size=robot.num_beams + FEATURES, goal_size=GOAL_SIZE, threshold=robot.goal_radius,
             horizon=horizon, reward_range=(0.0, 1.0), terminate_on_success=True,
         )  # fmt: skip
         self.robot = robot
+        if size is not None:
+            far = float(math.ceil(size * math.sqrt(2.0)))  # start and heading are anywhere in the building
+            entries = (("position", 0), ("position", 1))
+            self.descriptor = BehaviorDescriptor(
+                entries=entries, low=(-far, -far), high=(far, far), cells=(2 * int(far), 2 * int(far))
+            )
         place = spaces.Box(-np.inf, np.inf, (GOAL_SIZE,), np.float32)
         beams = spaces.Box(-1.0, 1.0, (robot.num_beams + FEATURES,), np.float32)
         self.single_observation_space = spaces.Dict(
