@@ -51,14 +51,19 @@ class ObservationEncoder:
     def __call__(self, obs: Observation) -> torch.Tensor:
         """Features of every observation, float32 `(B, features)`."""
         entries = obs if isinstance(obs, Mapping) else {"": obs}
-        parts = []
+        parts: list[torch.Tensor] = []
         for name in self._names:
             value = entries[name]
             if name in self._codes:
                 parts += [(value[..., channel, None] == codes).flatten(1) for channel, codes in self._codes[name]]
             else:
                 parts.append(value.flatten(1))
-        return torch.cat([part.to(torch.float32) for part in parts], dim=1)
+        features = torch.empty(len(parts[0]), self.features, device=parts[0].device)
+        start = 0
+        for part in parts:  # converted on the way, without a copy of each part
+            features[:, start : start + part.shape[1]] = part
+            start += part.shape[1]
+        return features
 
 
 class Reservoir:
@@ -76,9 +81,17 @@ class Reservoir:
         # Rows that are not kept go to one more row, so that shapes never depend on values.
         self._rows = torch.zeros(size + 1, features, device=device)
         self._filled = torch.zeros(size + 1, dtype=torch.bool, device=device)
+        self._whole = True
+        """Whether every row offered was valid, so that what is kept lies at the front."""
 
     def add(self, rows: torch.Tensor, valid: torch.Tensor | None = None) -> None:
         """Offer rows `(B, features)`, of which those that are not `valid` are left out."""
+        if valid is None and self.seen + len(rows) <= self.size:
+            self._rows[self.seen : self.seen + len(rows)] = rows
+            self._filled[self.seen : self.seen + len(rows)] = True
+            self.seen += len(rows)
+            return
+        self._whole = self._whole and valid is None
         index = torch.arange(self.seen, self.seen + len(rows), device=rows.device)
         draw = torch.rand(len(rows), generator=self._generator, device=rows.device, dtype=torch.float64)
         place = torch.where(index < self.size, index, (draw * (index + 1)).long()).clamp_(max=self.size)
@@ -89,13 +102,15 @@ class Reservoir:
         self.seen += len(rows)
 
     def rows(self) -> torch.Tensor:
-        """What is kept, float32 `(K, features)`, K <= size."""
+        """What is kept, float32 `(K, features)`, K <= size; to be read before more is added."""
+        if self._whole:
+            return self._rows[: min(self.seen, self.size)]
         return self._rows[: self.size][self._filled[: self.size]]
 
     def clear(self) -> None:
         """Start a new stream."""
         self._filled.zero_()
-        self.seen = 0
+        self.seen, self._whole = 0, True
 
     def get_state(self) -> dict[str, Any]:
         """Copy what is kept."""
@@ -107,4 +122,4 @@ class Reservoir:
         self.clear()
         self._rows[snapshot["places"]] = snapshot["rows"]
         self._filled[snapshot["places"]] = True
-        self.seen = snapshot["seen"]
+        self.seen, self._whole = snapshot["seen"], len(snapshot["places"]) == min(snapshot["seen"], self.size)

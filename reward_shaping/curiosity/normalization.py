@@ -35,10 +35,16 @@ class RunningMoments:
 
     def update(self, batch: torch.Tensor) -> None:
         """Take in a batch `(B, features)`; an empty one changes nothing."""
+        for chunk in batch.split(1024):  # in float64 the whole batch would not fit a cache
+            self._add(chunk.to(torch.float64))
+        self._refresh()
+
+    def _add(self, batch: torch.Tensor) -> None:
         added = len(batch)
         if added == 0:
             return
-        variance, mean = torch.var_mean(batch.to(torch.float64), dim=0, correction=0)
+        mean = batch.mean(dim=0)
+        variance = (batch - mean).square_().mean(dim=0)
         total, delta = self.count + added, mean - self.mean
         share = added / total
         if self.count == 0:
@@ -47,7 +53,6 @@ class RunningMoments:
             self.variance = (1 - share) * self.variance + share * variance + share * (1 - share) * delta.square()
             self.mean = self.mean + share * delta
         self.count = total
-        self._refresh()
 
     def normalize(self, values: torch.Tensor, clip: float) -> torch.Tensor:
         """(values - mean) / std clipped to [-clip, clip], float32 `(B, features)`."""

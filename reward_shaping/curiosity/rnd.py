@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping
-from typing import Any, Literal
-
 import torch
 from torch import nn
 
-from cairngym.envs.core import TensorEnv, Transition, clone
-from cairngym.reward_shaping.core import Shaper
-from cairngym.reward_shaping.curiosity.encoding import ObservationEncoder, Reservoir
-from cairngym.reward_shaping.curiosity.normalization import ReturnScale, RunningMoments
+from cairngym.envs.core import TensorEnv, Transition
+from cairngym.reward_shaping.curiosity.learned import Encoding, LearnedBonus, make_network
 
 
-class RNDShaper(Shaper):
+class RNDShaper(LearnedBonus):
     """Mean squared error of a predictor of a random target network at s', over the std of its discounted returns.
 
     Burda et al., "Exploration by random network distillation" (ICLR 2019, arXiv 1810.12894), with its three safeguards:
@@ -48,8 +41,6 @@ class RNDShaper(Shaper):
         ValueError: an option out of its range.
     """
 
-    stream = "intrinsic"
-
     def __init__(
         self,
         *,
@@ -63,137 +54,34 @@ class RNDShaper(Shaper):
         epochs: int = 1,
         clip: float = 5.0,
         warmup: int = 32,
-        encoding: Literal["categories", "numbers"] = "numbers",
+        encoding: Encoding = "numbers",
         seed: int = 0,
     ) -> None:
-        if not 0 <= discount < 1:
-            raise ValueError(f"Expected discount in [0, 1), got {discount}.")
-        if not 0 < update_proportion <= 1:
-            raise ValueError(f"Expected update_proportion in (0, 1], got {update_proportion}.")
-        if min(hidden, outputs, max_batch, minibatch, epochs) < 1 or min(learning_rate, clip) <= 0 or warmup < 0:
-            raise ValueError(
-                "Expected hidden, outputs, max_batch, minibatch, epochs, learning_rate and clip above zero."
-            )
-        if encoding not in ("categories", "numbers"):
-            raise ValueError(f"Expected encoding 'categories' or 'numbers', got {encoding!r}.")
-        self.hidden, self.outputs, self.learning_rate, self.discount = hidden, outputs, learning_rate, discount
-        self.update_proportion, self.max_batch, self.minibatch = update_proportion, max_batch, minibatch
-        self.epochs, self.clip, self.warmup, self.encoding, self.seed = epochs, clip, warmup, encoding, seed
+        super().__init__(
+            learning_rate=learning_rate, discount=discount, normalize=True, update_proportion=update_proportion,
+            max_batch=max_batch, minibatch=minibatch, epochs=epochs, clip=clip, warmup=warmup, encoding=encoding,
+            seed=seed, hidden=hidden, outputs=outputs,
+        )  # fmt: skip
+        self.hidden, self.outputs = hidden, outputs
 
-    def bind(self, env: TensorEnv) -> None:
-        """Build the networks and the statistics for the env's observations; the env is not stepped."""
-        categories = env.task.categories if self.encoding == "categories" else {}
-        self._encoder = ObservationEncoder(env.single_observation_space, categories, env.device)
-        width, start = self._encoder.features, torch.Generator().manual_seed(self.seed)
-        sizes = (width, self.hidden, self.outputs)
-        self._target = _network(sizes, start).requires_grad_(False).to(env.device)
-        self._predictor = _network((width, self.hidden, self.hidden, self.outputs), start).to(env.device)
-        self._optimizer = torch.optim.Adam(self._predictor.parameters(), lr=self.learning_rate)
-        self._generator = torch.Generator(env.device).manual_seed(self.seed)
-        self._offered = math.ceil(self.update_proportion * env.num_envs)
-        self._reservoir = Reservoir(self.max_batch, width, self._generator)
-        self._moments = RunningMoments(width, env.device)
-        self._scale = ReturnScale(env.num_envs, self.discount, env.device)
-        self._ready = False
-        self._error: tuple[Transition, torch.Tensor, torch.Tensor] | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether bonuses are paid yet."""
-        return self._ready
-
-    @torch.no_grad()
-    def _errors(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features `(B, F)` and prediction errors `(B,)` at s'; computed once for `shape` and `observe`."""
-        if self._error is None or self._error[0] is not transition:
-            features = self._encoder(transition.next_obs)
-            self._error = transition, features, self._distance(self._moments.normalize(features, self.clip)).detach()
-        return self._error[1:]
-
-    def _distance(self, inputs: torch.Tensor) -> torch.Tensor:
-        return (self._predictor(inputs) - self._target(inputs)).square().mean(dim=1)
-
-    def shape(self, transition: Transition) -> torch.Tensor:
-        """The bonus, float32 `(B,)`, at least zero; zero until `ready`."""
-        if not self._ready:
-            return torch.zeros_like(transition.reward, dtype=torch.float32)
-        return self._errors(transition)[1] / self._scale.divisor
-
-    def observe(self, transition: Transition) -> None:
-        """Offer some observations for training and run the errors through the returns' filter."""
-        if self._moments.count:
-            features, errors = self._errors(transition)
-            self._scale.observe(errors, transition.valid)
-        else:
-            features = self._encoder(transition.next_obs)
-        chosen = torch.randint(
-            len(features), (self._offered,), generator=self._generator, device=self._generator.device
-        )
-        valid = None if transition.valid is None else transition.valid[chosen]
-        self._reservoir.add(features[chosen], valid)
-        self._error = None
-
-    def update(self) -> dict[str, float]:
-        """Take the sample into the statistics, then train the predictor on it.
-
-        Returns:
-            `loss` (mean squared error of the first minibatch) and `return_std`; nothing when nothing was observed.
-        """
-        sample = self._reservoir.rows()
-        self._reservoir.clear()
-        self._error = None
-        if len(sample) == 0:
-            return {}
-        self._moments.update(sample)
-        self._scale.commit()
-        self._ready = self._scale.steps >= max(self.warmup, 1)
-        losses = self._train(self._moments.normalize(sample, self.clip))
-        return {"loss": float(losses[0]), "return_std": float(self._scale.divisor)}
-
-    @torch.enable_grad()
-    def _train(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        losses = []
-        for _ in range(self.epochs):
-            order = torch.randperm(len(inputs), generator=self._generator, device=inputs.device)
-            for chosen in order.split(self.minibatch):
-                loss = self._distance(inputs[chosen]).mean()
-                self._optimizer.zero_grad()
-                loss.backward()
-                self._optimizer.step()
-                losses.append(loss.detach())
-        return losses
-
-    def get_state(self) -> dict[str, Any]:
-        """Copy networks, optimiser, statistics, sample and generator."""
+    def build(self, env: TensorEnv, features: int, generator: torch.Generator) -> dict[str, nn.Module]:
+        """A random target and a deeper predictor of it."""
+        target = make_network((features, self.hidden, self.outputs), generator).requires_grad_(False)
         return {
-            "target": clone(self._target.state_dict()),
-            "predictor": clone(self._predictor.state_dict()),
-            "optimizer": clone(self._optimizer.state_dict()),
-            "moments": self._moments.get_state(),
-            "scale": self._scale.get_state(),
-            "reservoir": self._reservoir.get_state(),
-            "generator": self._generator.get_state(),
-            "ready": self._ready,
+            "target": target,
+            "predictor": make_network((features, self.hidden, self.hidden, self.outputs), generator),
         }
 
-    def set_state(self, snapshot: Mapping[str, Any]) -> None:
-        """Return to a copy."""
-        self._target.load_state_dict(snapshot["target"])
-        self._predictor.load_state_dict(snapshot["predictor"])
-        self._optimizer.load_state_dict(clone(snapshot["optimizer"]))
-        self._moments.set_state(snapshot["moments"])
-        self._scale.set_state(snapshot["scale"])
-        self._reservoir.set_state(snapshot["reservoir"])
-        self._generator.set_state(snapshot["generator"].cpu())
-        self._ready, self._error = snapshot["ready"], None
+    def targets(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the predictor is trained to give, `(B, outputs)`."""
+        return self.networks["target"](inputs)
 
+    def measure(self, inputs: torch.Tensor, transition: Transition) -> torch.Tensor:
+        """Mean squared distance between predictor and target, `(B,)`."""
+        del transition
+        return (self.networks["predictor"](inputs) - self.networks["target"](inputs)).square().mean(dim=1)
 
-def _network(sizes: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
-    """An MLP with ReLU between its layers and orthogonal weights drawn from `generator`."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
-        nn.init.orthogonal_(linear.weight, math.sqrt(2), generator=generator)
-        nn.init.zeros_(linear.bias)
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    def loss(self, rows: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of the predictor."""
+        inputs = self.inputs(rows)
+        return (self.networks["predictor"](inputs) - self.targets(inputs)).square().mean()

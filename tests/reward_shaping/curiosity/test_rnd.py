@@ -48,10 +48,10 @@ def test_what_is_seen_often_pays_less_and_what_is_new_pays_more():
     feed(shaper, draws)
     feed(shaper, draws)
     probe, novel = familiar(draws), arrive(torch.randn(8, 4, generator=draws) + 6)
-    first = shaper._errors(probe)[1].mean()
+    first = shaper.found(probe)[1].mean()
     for _ in range(40):
         metrics = feed(shaper, draws)
-    last, new = shaper._errors(probe)[1].mean(), shaper._errors(novel)[1].mean()
+    last, new = shaper.found(probe)[1].mean(), shaper.found(novel)[1].mean()
     assert last < 0.5 * first
     assert new > 5 * last
     assert shaper.shape(novel).min() > shaper.shape(probe).median()
@@ -65,14 +65,14 @@ def test_the_bonus_is_the_error_over_the_std_and_not_the_discounted_sum():
     feed(shaper, draws)
     for _ in range(30):
         seen = familiar(draws)
-        error = shaper._errors(seen)[1].numpy()
+        error = shaper.found(seen)[1].numpy()
         returns = 0.99 * returns + error
         every.append(returns.copy())
         shaper.observe(seen)
     metrics = shaper.update()
     assert metrics["return_std"] == pytest.approx(np.std(every), rel=1e-4)
     seen = familiar(draws)
-    np.testing.assert_allclose(shaper.shape(seen), shaper._errors(seen)[1] / np.std(every), rtol=1e-4)
+    np.testing.assert_allclose(shaper.shape(seen), shaper.found(seen)[1] / np.std(every), rtol=1e-4)
 
 
 def test_ends_of_episodes_change_nothing():

@@ -1,0 +1,1 @@
+"""Quality-diversity: archives of behaviors, their novelty, the grids they cover, and a bonus for being unlike them."""
