@@ -87,6 +87,14 @@ class Agent(ABC):
             player.begin(fresh)
         return player.act(obs)
 
+    def write_findings(self, folder: Path) -> None:
+        """Write what a run's folder keeps of the search beside the checkpoint, for reports; nothing by default.
+
+        Raises:
+            OSError: if a file cannot be written; older ones are then untouched.
+        """
+        del folder
+
     def save(self, path: str | Path, env: TensorEnv | None = None) -> None:
         """Write everything, with the snapshot of `env` (default: the agent's own), in one atomic step.
 

@@ -104,6 +104,7 @@ class EnsembleCritic(nn.Module):
         members: E.
         activation: between the layers.
         layer_norm: whether every hidden layer is normalised before its activation (Ball et al. 2023).
+        unseen: how many of the last features are the actor's alone; they do not count among `num_inputs`.
     """
 
     def __init__(
@@ -114,9 +115,10 @@ class EnsembleCritic(nn.Module):
         *,
         activation: Activation = "relu",
         layer_norm: bool = True,
+        unseen: int = 0,
     ) -> None:
         super().__init__()
-        self.members, self.layer_norm = members, layer_norm
+        self.members, self.layer_norm, self.unseen = members, layer_norm, unseen
         sizes = itertools.pairwise((num_inputs, *hidden))
         self.layers = nn.ModuleList(EnsembleLinear(members, inputs, outputs) for inputs, outputs in sizes)
         self.head = EnsembleLinear(members, hidden[-1], 1)
@@ -124,7 +126,8 @@ class EnsembleCritic(nn.Module):
 
     def forward(self, features: torch.Tensor, action: torch.Tensor, members: Members = None) -> torch.Tensor:
         """Values `(E, B)`, or `(M, B)` of the `members` asked, from `(B, F)` and `(B, A)`."""
-        x = torch.cat((features, action), dim=-1)
+        seen = features[..., : features.shape[-1] - self.unseen]
+        x = torch.cat((seen, action), dim=-1)
         for layer in self.layers:
             x = layer(x, members)
             if self.layer_norm:

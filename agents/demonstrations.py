@@ -16,9 +16,11 @@ import torch
 from gymnasium import spaces
 
 from cairngym.agents.core import check_autoreset
+from cairngym.agents.episode_collector import EpisodeCollector, flatten_columns, idle, rows_of
 from cairngym.agents.records import to_unit
 from cairngym.agents.ring import Ring
 from cairngym.envs.core import Observation, State, TensorEnv
+from cairngym.envs.state_view import StateRows
 
 FORMAT = "cairngym demonstrations 1"
 DAMAGE = (
@@ -34,7 +36,7 @@ class Demonstrations:
     """E episodes of S steps in all, one after another; every tensor but `lengths` is `(S, ...)`.
 
     Raises:
-        ValueError: lengths that do not add up, or values that are not finite.
+        ValueError: lengths that do not add up, NaNs, or values other than the state's that are infinite.
     """
 
     obs: Observation
@@ -57,18 +59,38 @@ class Demonstrations:
         if self.lengths.ndim != 1 or not len(self.lengths) or int(self.lengths.min()) < 1:
             raise ValueError(f"Expected lengths >= 1 of at least one episode, got {self.lengths.tolist()}.")
         total = int(self.lengths.sum())
-        for name, tensor in self._tensors().items():
+        for name, tensor in self.columns().items():
             if len(tensor) != total:
                 raise ValueError(f"Expected {total} steps, the sum of lengths, of {name!r}, got {len(tensor)}.")
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bounded = not name.startswith(("state/", "next_state/"))  # a robustness may be infinite
+            if tensor.is_floating_point() and bool((tensor.isnan() | (tensor.isinf() & bounded)).any()):
                 raise ValueError(f"Expected finite values of {name!r}, got NaN or infinities. Leave those out.")
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, torch.Tensor]) -> Demonstrations:
+        """Make them of what `columns` gives, and `lengths`."""
+        return cls(**_unflatten(columns))
+
+    def columns(self) -> dict[str, torch.Tensor]:
+        """Every tensor but `lengths`; dict entries are named `obs/achieved_goal` and so on."""
         columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "lengths"}
-        return _flatten(columns)
+        return flatten_columns(columns)
+
+    def first(self, episodes: int) -> Demonstrations:
+        """The first so many episodes."""
+        steps = int(self.lengths[:episodes].sum())
+        kept = {name: tensor[:steps] for name, tensor in self.columns().items()}
+        return self.of_columns({**kept, "lengths": self.lengths[:episodes]})
+
+    def per_episode(self, column: torch.Tensor) -> torch.Tensor:
+        """Sum a column `(S,)` over every episode, `(E,)` in float64."""
+        episode = torch.arange(len(self), device=self.lengths.device).repeat_interleave(self.lengths)
+        return torch.zeros(len(self), dtype=torch.float64, device=self.lengths.device).index_add_(
+            0, episode, column.to(torch.float64)
+        )
 
     def save(self, path: str | Path) -> None:
         """Write an `.npz` file in one atomic step; dict entries are named `obs/achieved_goal` and so on.
@@ -78,7 +100,7 @@ class Demonstrations:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {**self._tensors(), "lengths": self.lengths}
+        tensors = {**self.columns(), "lengths": self.lengths}
         arrays: dict[str, Any] = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         try:
@@ -106,7 +128,7 @@ class Demonstrations:
             if str(arrays.pop("format", None)) != FORMAT:
                 raise ValueError(f"not marked {FORMAT!r}")
             columns = {name: torch.as_tensor(array, device=device) for name, array in arrays.items()}
-            return cls(**_unflatten(columns))
+            return cls.of_columns(columns)
         except DAMAGE as error:
             raise ValueError(
                 f"Expected demonstrations written by Demonstrations.save at {path}, got a damaged or foreign file of "
@@ -125,7 +147,7 @@ class Demonstrations:
         Raises:
             ValueError: they were made in another env, or lack a required field.
         """
-        self._check_fits(env, required)
+        self.check_fits(env, required)
         columns = {
             "obs": self.obs, "action": to_unit(self.action, env.single_action_space), "next_obs": self.next_obs,
             "reward": self.reward, "terminated": self.terminated, "truncated": self.truncated,
@@ -135,7 +157,12 @@ class Demonstrations:
         }  # fmt: skip
         return Ring.of_episodes(columns, self.lengths, env.device)
 
-    def _check_fits(self, env: TensorEnv, required: tuple[str, ...]) -> None:
+    def check_fits(self, env: TensorEnv, required: tuple[str, ...] = ()) -> None:
+        """Refuse to be learned from in an env of other spaces, or by shapers whose state fields are missing.
+
+        Raises:
+            ValueError: naming what differs.
+        """
         for name, seen in (("observations", self.obs), ("next observations", self.next_obs)):
             expected, got = _shapes(env.single_observation_space), _layout(seen)
             if expected != got:
@@ -169,8 +196,11 @@ def collect(
     *,
     only_successful: bool = True,
     attempts: int | None = None,
+    players: int | None = None,
 ) -> Demonstrations:
-    """Let `policy` play and keep its first episodes, in the order in which they end.
+    """Let `policy` play and keep its first episodes, in the order of their numbers and, within it, of their envs.
+
+    That order, unlike the one in which they end, favours no short episodes.
 
     Args:
         policy: plays every env.
@@ -178,69 +208,49 @@ def collect(
         episodes: how many to keep.
         seed: of the levels.
         only_successful: keep only those in which the task was done at some step.
-        attempts: give up after so many episodes; default is 20 times as many as wanted.
+        attempts: give up once every player has played its share of so many episodes; default is 20 times as many as
+            wanted, or as there are players.
+        players: let only the first so many envs play; the policy is asked for these alone, and the others do anything.
 
     Raises:
-        ValueError: no episodes wanted, or an env that does not reset within the step.
+        ValueError: no episodes or players wanted, or an env that does not reset within the step.
         RuntimeError: too few of the attempts succeeded.
     """
-    if episodes < 1:
-        raise ValueError(f"Expected episodes >= 1, got {episodes}.")
+    players = env.num_envs if players is None else players
+    if episodes < 1 or not 1 <= players <= env.num_envs:
+        raise ValueError(
+            f"Expected episodes >= 1 and players between 1 and {env.num_envs}, got {episodes} and {players}."
+        )
     check_autoreset(env)
-    attempts = 20 * episodes if attempts is None else attempts
-    collector = _Collector(env.num_envs)
+    attempts = 20 * max(episodes, players) if attempts is None else attempts
+    collector = EpisodeCollector(players)
+    everyone = players == env.num_envs
+    rows = None if everyone else torch.arange(players, device=env.device)
+    others = idle(env.single_action_space, env.num_envs - players).to(env.device)
     obs, _ = env.reset(seed=seed)
-    while len(collector.kept) < episodes:
-        if collector.ended >= attempts:
+    while collector.settled < episodes:
+        if players * min(collector.played) >= attempts:
             raise RuntimeError(
-                f"Expected {episodes} successful episodes, got {len(collector.kept)} in {collector.ended}. "
+                f"Expected {episodes} successful episodes, got {len(collector.kept)} in {sum(collector.played)}. "
                 "Give a better policy, more attempts=…, or only_successful=False."
             )
-        state = dict(env.state)
-        action = policy(obs, state)
-        following, reward, terminated, truncated, info = env.step(action)
+        state = dict(StateRows(env.state, rows))
+        seen = rows_of(obs, players)
+        action = torch.as_tensor(policy(seen, state), device=env.device)
+        obs, reward, terminated, truncated, info = env.step(torch.cat((action, others.to(action.dtype))))
         step = {
-            "obs": obs, "action": torch.as_tensor(action, device=env.device), "next_obs": info["final_obs"],
-            "reward": info.get("task_reward", reward), "terminated": terminated, "truncated": truncated,
-            "success": info["success"], "state": state, "next_state": dict(info["final_state"]),
+            "obs": seen, "action": action, "next_obs": info["final_obs"], "reward": info.get("task_reward", reward),
+            "terminated": terminated, "truncated": truncated, "success": info["success"], "state": state,
+            "next_state": dict(StateRows(info["final_state"], rows)),
         }  # fmt: skip
-        done = terminated | truncated
-        collector.add(step, done, done & (info["episode"]["success_once"] | (not only_successful)))
-        obs = following
-    kept = collector.kept[:episodes]
+        done = (terminated | truncated)[:players]
+        collector.add(
+            rows_of(step, players), done, done & (info["episode"]["success_once"][:players] | (not only_successful))
+        )
+    kept = collector.first(episodes)
     joined = {name: torch.cat([episode[name] for episode in kept]) for name in kept[0]}
     lengths = torch.tensor([len(episode["reward"]) for episode in kept], device=env.device)
-    return Demonstrations(**_unflatten({**joined, "lengths": lengths}))
-
-
-class _Collector:
-    """Cuts the steps of N envs into episodes."""
-
-    def __init__(self, num_envs: int) -> None:
-        self.steps: list[dict[str, torch.Tensor]] = []
-        self.begin = [0] * num_envs
-        self.kept: list[dict[str, torch.Tensor]] = []
-        self.ended = 0
-
-    def add(self, step: Mapping[str, Any], done: torch.Tensor, wanted: torch.Tensor) -> None:
-        """Take in a step; episodes that are `done` are kept where `wanted`."""
-        self.steps.append(_flatten(step))
-        for i in wanted.nonzero().flatten().tolist():
-            lived = self.steps[self.begin[i] :]
-            self.kept.append({name: torch.stack([past[name][i] for past in lived]) for name in lived[0]})
-        for i in done.nonzero().flatten().tolist():
-            self.begin[i] = len(self.steps)
-            self.ended += 1
-        over = min(self.begin)
-        del self.steps[:over]
-        self.begin = [first - over for first in self.begin]
-
-
-def _flatten(columns: Mapping[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
-    flat: dict[str, torch.Tensor] = {}
-    for name, entry in columns.items():
-        flat.update(_flatten(entry, f"{prefix}{name}/") if isinstance(entry, Mapping) else {prefix + name: entry})
-    return flat
+    return Demonstrations.of_columns({**joined, "lengths": lengths})
 
 
 def _unflatten(flat: Mapping[str, torch.Tensor]) -> dict[str, Any]:

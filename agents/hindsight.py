@@ -16,6 +16,7 @@ from gymnasium import spaces
 from cairngym.envs.checks import unknown_name
 from cairngym.envs.core import TensorEnv, where
 from cairngym.envs.goals import GOAL_KEYS, goal_task
+from cairngym.reward_shaping.residual.base import BASE_ACTION
 
 PLAN_STRATEGIES = ("times",)
 """Those that put in another plan instead of another goal."""
@@ -95,7 +96,7 @@ class Goals:
         env: whose task has goals.
 
     Raises:
-        TypeError: the task has none, or a wrapper hides them from the observation.
+        TypeError: the task has none, a wrapper hides them from the observation, or a base policy follows them.
     """
 
     def __init__(self, env: TensorEnv) -> None:
@@ -105,6 +106,11 @@ class Goals:
             raise TypeError(
                 f"Expected observations with the entries {', '.join(GOAL_KEYS[1:])}, got {space}. "
                 "Leave out the wrapper that flattens them."
+            )
+        if BASE_ACTION in space.spaces:
+            raise TypeError(
+                "Expected observations that another goal can be put into, got the actions of a base policy, which were "
+                'made for the goal asked. Set hindsight="none", or leave out the wrapper "residual".'
             )
         self.field, self.reached = task.goal_field, task.reward_range[1]
         self.ends_at_success, self.compute_reward = task.terminate_on_success, env.compute_reward

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cairngym.agents.demonstration_sources import check_source
 from cairngym.agents.hindsight import STRATEGIES
 from cairngym.agents.networks import ACTIVATIONS, Activation
 from cairngym.envs.checks import check_seed, unknown_name
@@ -64,9 +65,14 @@ class OffPolicyConfig:
     hindsight_ratio: float = 0.8
     """Share of replayed transitions whose goal or plan is replaced; 0.8 is four for every original one."""
     demonstrations: str | None = None
-    """Data set of demonstrations that every batch is mixed with; None for none."""
+    """Demonstrations that every batch is mixed with: a file, a Minari dataset, or the task's oracle, asked when
+    learning begins (see `cairngym.agents.demonstration_sources`); None for none."""
+    demonstration_episodes: int | None = None
+    """How many of them, the first ones; None takes all of a file's, and 10 of an oracle's."""
     demonstration_ratio: float = 0.5
     """Share of a batch that comes from the demonstrations."""
+    max_grad_norm: float | None = None
+    """Largest norm of the gradient of the critics together, and of the actor's; None for any."""
     random_actions: float = 0.0
     """Probability of a uniform action after the warm-up."""
     stagger: bool = False
@@ -99,8 +105,13 @@ class OffPolicyConfig:
             self._check_share(name)
         for name in ("learning_rate", "updates_per_step", "observation_clip", "observation_floor"):
             self._check_positive(name)
-        if self.actor_learning_rate is not None:
-            self._check_positive("actor_learning_rate")
+        for name in ("actor_learning_rate", "max_grad_norm"):
+            if getattr(self, name) is not None:
+                self._check_positive(name)
+        if self.demonstrations is not None:
+            check_source(self.demonstrations)
+        if self.demonstration_episodes is not None:
+            self._check_at_least("demonstration_episodes", 1)
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"Expected at least one hidden layer of width >= 1, got {self.hidden}.")
         if self.target_critics is not None and not 1 <= self.target_critics <= self.critics:
@@ -144,6 +155,30 @@ class SACConfig(OffPolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_positive("initial_temperature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLPDConfig(SACConfig):
+    """Settings of RLPD: SAC's, with the defaults of Ball et al. (2023, table 4) for sparse rewards."""
+
+    gamma: float = 0.99
+    """Discount."""
+    learning_rate: float = 3e-4
+    """Of Adam, for all networks."""
+    updates_per_step: float = 20.0
+    """Gradient steps per env step."""
+    warmup_steps: int = 5000
+    """Transitions collected by uniform actions before the first gradient step."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of the actor and of every critic."""
+    critics: int = 10
+    """Size of the ensemble; the actor follows the mean of all."""
+    target_critics: int | None = 2
+    """How many critics, drawn anew for every gradient step, the target takes the minimum of."""
+    initial_temperature: float = 1.0
+    """First weight of the entropy, in units of reward."""
+    target_entropy: float | None = None
+    """Entropy of the policy on [-1, 1]^A that the temperature aims at, in nats; None takes -A / 2."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from cairngym.agents.cloning import Cloning
 from cairngym.agents.core import Actor, Agent, Callback, Metrics, check_autoreset, check_discounts, update_shapers
 from cairngym.agents.distributions import make_distribution
 from cairngym.agents.inputs import Inputs, make_encoder
@@ -20,7 +21,7 @@ from cairngym.envs.core import Critic, Observation, TensorEnv
 
 
 class PPO(Agent):
-    """PPO with two-mask GAE, an optional intrinsic value stream and an optional GRU.
+    """PPO with two-mask GAE, an optional intrinsic value stream, an optional GRU, and imitation of demonstrations.
 
     Args:
         env: gives the spaces, the device and the number of envs.
@@ -48,6 +49,7 @@ class PPO(Agent):
         self.discounts = (self.config.gamma,) if intrinsic is None else (self.config.gamma, intrinsic)
         self._build(env)
         self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
+        self.cloning = Cloning(self)
         self._loss = torch.compile(self.loss) if self.config.compile else self.loss
         self._rollout: Rollout | None = None
         self._cuts: list[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]] = []
@@ -78,7 +80,8 @@ class PPO(Agent):
             callbacks: called with the metrics of every iteration, until one returns False.
 
         Raises:
-            ValueError: a shaper is built for another discount, or the env does not reset within the step.
+            ValueError: a shaper is built for another discount, the env does not reset within the step, or the
+                demonstrations do not fit it.
         """
         check_discounts(env, self.config.gamma, self.config.intrinsic_gamma)
         if env is not self.env:
@@ -86,6 +89,7 @@ class PPO(Agent):
             self.forget_env()
         self.env, callbacks = env, tuple(callbacks)
         env.guide(self.values)
+        self.cloning.begin()
         if len(self._inputs.symbols) != env.num_envs:
             self._begin(env)
         target = self.steps_done + steps
@@ -110,7 +114,7 @@ class PPO(Agent):
         metrics = {"step": self.steps_done, **_episode_metrics(rollout)}
         metrics |= {f"reward_terms/{name}": float(value) / rollout.steps for name, value in terms.items()}
         speed = rollout.steps * rollout.num_envs / (time.perf_counter() - start)
-        return metrics | losses | shapers | {"steps_per_s": speed}
+        return metrics | losses | self.cloning.metrics() | shapers | {"steps_per_s": speed}
 
     # Collecting -------------------------------------------------------------------------------------------------------
 
@@ -206,7 +210,7 @@ class PPO(Agent):
             for batch in rollout.minibatches(config.minibatch, advantage, self.generator, sequences=config.memory > 0):
                 loss, parts = self._loss(batch)
                 self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss + self.cloning.penalty()).backward()
                 nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
                 self.optimizer.step()
                 statistics.append(parts)
@@ -273,6 +277,7 @@ class PPO(Agent):
             "generator": self.generator.get_state(),
             "steps_done": self.steps_done,
             "learning_rate": self.learning_rate,
+            "cloning": self.cloning.get_state(),
             "carried": {name: value.clone() for name, value in carried.items()},
         }
 
@@ -288,6 +293,7 @@ class PPO(Agent):
         self.optimizer.load_state_dict(snapshot["optimizer"])
         self.generator.set_state(snapshot["generator"].cpu())
         self.steps_done, self.learning_rate = snapshot["steps_done"], snapshot["learning_rate"]
+        self.cloning.set_state(snapshot["cloning"])
         carried = {name: value.to(self.device, copy=True) for name, value in snapshot["carried"].items()}
         self._inputs = Inputs(carried["symbols"], carried["features"])
         self._memory, self._begins = carried["memory"], carried["begins"]

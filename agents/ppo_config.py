@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cairngym.agents.demonstration_sources import check_source
 from cairngym.agents.networks import ACTIVATIONS, Activation
 from cairngym.envs.checks import check_seed, unknown_name
 
@@ -63,6 +64,18 @@ class PPOConfig:
     """First logarithm of the standard deviation of continuous actions, whose box is [-1, 1]."""
     stagger: bool = True
     """Whether the first episodes begin at random ages, so that time limits do not fall together."""
+    demonstrations: str | None = None
+    """What to imitate: a file, `minari:ID`, or `oracle` for the task's own; see `agents.demonstration_sources`."""
+    demonstration_episodes: int | None = None
+    """How many demonstrated episodes, the first ones; None takes all of a file's, and 10 of an oracle's."""
+    pretrain_updates: int = 0
+    """Gradient steps that imitate demonstrations before the first env step."""
+    cloning_coefficient: float = 0.0
+    """Weight of the cross-entropy of demonstrated actions beside PPO's own losses."""
+    cloning_steps: int | None = None
+    """Env steps over which that weight falls to zero; None keeps it."""
+    cloning_batch: int = 1024
+    """Demonstrated steps of one gradient step, drawn with replacement."""
     compile: bool = False
     """Whether torch.compile builds the loss; needs a C++ compiler."""
     seed: int = 0
@@ -80,7 +93,8 @@ class PPOConfig:
             raise ValueError(
                 "Expected schedule_steps with schedule='linear', got none. Give the steps of the whole run."
             )
-        for name in ("num_envs", "rollout_steps", "epochs", "minibatch"):
+        self._check_demonstrations()
+        for name in ("num_envs", "rollout_steps", "epochs", "minibatch", "cloning_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} >= 1, got {getattr(self, name)}.")
         for name in ("gamma", "lam", "intrinsic_gamma"):
@@ -88,3 +102,27 @@ class PPOConfig:
                 raise ValueError(f"Expected {name} in [0, 1], got {getattr(self, name)}.")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"Expected at least one hidden layer of width >= 1, got {self.hidden}.")
+
+    def _check_demonstrations(self) -> None:
+        if self.demonstrations is None:
+            if self.pretrain_updates or self.cloning_coefficient:
+                raise ValueError(
+                    "Expected demonstrations with pretrain_updates or cloning_coefficient, got none. Give "
+                    "demonstrations='oracle', a file, or 'minari:ID'."
+                )
+            return
+        check_source(self.demonstrations)
+        if self.memory:
+            raise ValueError(
+                f"Expected memory=0 with demonstrations, got {self.memory}; steps are imitated one by one."
+            )
+        if not self.pretrain_updates and not self.cloning_coefficient:
+            raise ValueError("Expected pretrain_updates or cloning_coefficient with demonstrations, got neither.")
+        if self.pretrain_updates < 0 or self.cloning_coefficient < 0.0:
+            raise ValueError(
+                f"Expected pretrain_updates >= 0 and cloning_coefficient >= 0, got {self.pretrain_updates} and "
+                f"{self.cloning_coefficient}."
+            )
+        for name in ("demonstration_episodes", "cloning_steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"Expected {name} >= 1 or None, got {getattr(self, name)}.")

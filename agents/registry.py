@@ -33,16 +33,34 @@ def _sb3(algorithm: str) -> AgentEntry:
     return AgentEntry(agent=f"cairngym.agents.sb3:{algorithm}", config=f"cairngym.agents.sb3:{algorithm}Config")
 
 
+def _evolution(module: str, agent: str) -> AgentEntry:
+    package = "cairngym.agents.evolution"
+    return AgentEntry(agent=f"{package}.{module}:{agent}", config=f"{package}.evolution_config:{agent}Config")
+
+
 _agents: dict[str, AgentEntry] = {
+    "bc": AgentEntry(
+        agent="cairngym.agents.behavior_cloning:BehaviorCloning",
+        config="cairngym.agents.behavior_cloning_config:BehaviorCloningConfig",
+    ),
     "cem": AgentEntry(
         agent="cairngym.agents.evolution.cem:CEM", config="cairngym.agents.evolution.cem_config:CEMConfig"
     ),
+    "cma_me": _evolution("cma_me", "CmaMe"),
+    "deep_ga": _evolution("deep_ga", "DeepGA"),
     "dynamics_gradient": AgentEntry(
         agent="cairngym.agents.dynamics_gradient:DynamicsGradient",
         config="cairngym.agents.dynamics_gradient_config:DynamicsGradientConfig",
     ),
+    "map_elites": _evolution("map_elites", "MapElites"),
+    "novelty_search": _evolution("novelty_search", "NoveltySearch"),
     "ppo": AgentEntry(agent="cairngym.agents.ppo:PPO", config="cairngym.agents.ppo_config:PPOConfig"),
+    "residual": AgentEntry(
+        agent="cairngym.agents.residual:Residual", config="cairngym.agents.residual_config:ResidualConfig"
+    ),
+    "rlpd": AgentEntry(agent="cairngym.agents.sac:RLPD", config="cairngym.agents.off_policy_config:RLPDConfig"),
     "sac": AgentEntry(agent="cairngym.agents.sac:SAC", config="cairngym.agents.off_policy_config:SACConfig"),
+    "serene": _evolution("serene", "Serene"),
     "sb3-a2c": _sb3("A2C"),
     "sb3-dqn": _sb3("DQN"),
     "sb3-ppo": _sb3("PPO"),

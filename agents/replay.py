@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -32,6 +34,10 @@ class ReplayBatch(NamedTuple):
     """`(B,)`, gamma^(steps taken), zero where the last of them terminated."""
 
 
+Draw = Callable[[int], ReplayBatch]
+"""Makes so many samples."""
+
+
 class Replay:
     """The newest transitions of N envs, sampled uniformly.
 
@@ -51,6 +57,7 @@ class Replay:
         n_step: how many steps a sample takes at most.
         hindsight: which goals, or plans, are put in.
         demonstration_ratio: share of every batch that comes from demonstrations, once there are any.
+        kept: how many of the first transitions are held for ever, beside the newest ones, rounded up to whole steps.
         generator: every draw comes from it; must live on the env's device.
 
     Raises:
@@ -67,12 +74,15 @@ class Replay:
         n_step: int = 1,
         hindsight: Hindsight = NO_HINDSIGHT,
         demonstration_ratio: float = 0.5,
+        kept: int = 0,
         generator: torch.Generator,
     ) -> None:
         _check_options(env, capacity, gamma, n_step, demonstration_ratio)
         self.env, self.n_step, self.hindsight, self.generator = env, n_step, hindsight, generator
         self.demonstration_ratio = demonstration_ratio
         self.ring = Ring(capacity // env.num_envs, env.num_envs, env.device)
+        self.first = Ring(math.ceil(kept / env.num_envs), env.num_envs, env.device)
+        self._owed = 0.0  # samples of the first transitions that earlier batches were too small to hold
         self.demonstrations: Ring | None = None
         self.windows = make_windows(env, hindsight)
         self.terms = memoryless(env)
@@ -84,7 +94,12 @@ class Replay:
     @property
     def size(self) -> int:
         """How many transitions are held, demonstrations apart."""
-        return self.ring.filled * self.ring.num_envs
+        return (self.ring.filled + self.first.filled) * self.ring.num_envs
+
+    @property
+    def newest(self) -> Ring:
+        """The ring that the last step went to."""
+        return self.ring if self.ring.steps else self.first
 
     def add(self, record: Record) -> None:
         """Keep one step of every env, in place of the oldest when full.
@@ -95,11 +110,12 @@ class Replay:
         columns = record._asdict()
         if record.success is None:
             columns["success"] = record.reward == self._best
-        self.ring.write(columns, record.terminated | record.truncated)
+        ring = self.ring if self.first.steps == self.first.length else self.first
+        ring.write(columns, record.terminated | record.truncated)
 
     def cut(self) -> None:
         """Say that the next records begin new episodes although the last ones did not end, as after a reset."""
-        self.ring.cut()
+        self.newest.cut()
 
     def load_demonstrations(self, dataset: Demonstrations) -> None:
         """Keep `dataset` beside the agent's own transitions; from then on batches are mixed.
@@ -121,12 +137,24 @@ class Replay:
                 f"Expected a batch of at least 1 and a replay that holds transitions, got {batch} of {self.size}. "
                 "Add steps first."
             )
-        if self.demonstrations is None or not shown:
-            return self._sample(self.ring, batch)
-        if shown == batch:
-            return self._sample(self.demonstrations, batch)
-        parts = self._sample(self.ring, batch - shown), self._sample(self.demonstrations, shown)
-        return _interleave(*parts, batch - shown, shown)
+        if self.demonstrations is None:
+            return self._own(batch)
+        return self._mixed(batch - shown, self._own, shown, partial(self._sample, self.demonstrations))
+
+    def _own(self, batch: int) -> ReplayBatch:
+        """Samples of the agent's own transitions, the first and the newest by their numbers."""
+        self._owed += batch * self.first.filled / (self.first.filled + self.ring.filled)
+        first = min(int(self._owed), batch)
+        self._owed -= first
+        return self._mixed(batch - first, partial(self._sample, self.ring), first, partial(self._sample, self.first))
+
+    def _mixed(self, some: int, draw: Draw, others: int, draw_others: Draw) -> ReplayBatch:
+        """Two parts row by row, so that every part of the batch holds its share of both."""
+        if not others:
+            return draw(some)
+        if not some:
+            return draw_others(others)
+        return _interleave(draw(some), draw_others(others), some, others)
 
     @torch.no_grad()
     def _sample(self, ring: Ring, batch: int) -> ReplayBatch:
@@ -181,7 +209,11 @@ class Replay:
     def get_state(self) -> dict[str, Any]:
         """Copy what is held, demonstrations included, and the generator's state."""
         shown = self.demonstrations.get_state() if self.demonstrations is not None else None
-        return {"ring": self.ring.get_state(), "demonstrations": shown, "generator": self.generator.get_state()}
+        first = self.first.get_state() if self.first.length else None
+        return {
+            "ring": self.ring.get_state(), "demonstrations": shown, "generator": self.generator.get_state(),
+            "first": first, "owed": self._owed,
+        }  # fmt: skip
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
         """Return to a copy made by `get_state`.
@@ -190,6 +222,9 @@ class Replay:
             ValueError: it is of another capacity or number of envs.
         """
         self.ring.set_state(snapshot["ring"])
+        self._owed = snapshot.get("owed", 0.0)
+        if snapshot.get("first") is not None:
+            self.first.set_state(snapshot["first"])
         shown = snapshot["demonstrations"]
         self.demonstrations = None
         if shown is not None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from cairngym.agents.critics import Minibatch, SquashedGaussianActor
 from cairngym.agents.off_policy import OffPolicy
-from cairngym.agents.off_policy_config import OffPolicyConfig, SACConfig
+from cairngym.agents.off_policy_config import OffPolicyConfig, RLPDConfig, SACConfig
 
 
 class SACPolicy(SquashedGaussianActor):
@@ -81,3 +81,20 @@ class SAC(OffPolicy):
         entropy = -log_prob.detach().mean()
         own = log_temperature * (entropy - self.target_entropy)
         return loss + own, torch.stack((loss.detach(), entropy, temperature))
+
+
+class RLPD(SAC):
+    """SAC with prior data (Ball et al. 2023): half of every batch from demonstrations, ten critics, many updates.
+
+    It is `SAC` with other defaults, named so that a comparison says what it is.
+    """
+
+    name: ClassVar[str] = "rlpd"
+    config: RLPDConfig
+    config_class: ClassVar[type[OffPolicyConfig]] = RLPDConfig
+
+    @property
+    def target_entropy(self) -> float:
+        """What the temperature aims at, in nats."""
+        given = self.config.target_entropy
+        return -0.5 * self.box.size if given is None else given
