@@ -16,6 +16,7 @@ COMMANDS = {
     "watch": "write a video of a trained policy",
     "stl": "explain a temporal formula, or draw a policy that was trained to satisfy one",
     "reward": "rewards written by language models: prompts, programs, verification, feedback, recordings",
+    "demo": "record demonstrations of oracles and trained runs, and look into recorded ones",
     "evolve": "have a language model write reward programs, and training choose between them",
     "check": "hold a comparison's results against the thresholds in its config",
     "bench": "measure how fast the worlds step",

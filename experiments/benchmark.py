@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, str] = {
     "minigrid": "cairngym.experiments.benchmark_minigrid",
     "oni": "cairngym.experiments.benchmark_oni",
     "physics": "cairngym.experiments.benchmark_physics",
+    "shapers": "cairngym.experiments.benchmark_shapers",
     "stl": "cairngym.experiments.benchmark_stl",
     "stl_worlds": "cairngym.experiments.benchmark_stl_worlds",
 }

@@ -5,15 +5,14 @@ A value comes from the dataclass's default, then the YAML file, then the command
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from cairngym.envs.checks import check_seed, unknown_name
+from cairngym.experiments.extensions import import_modules
 from cairngym.experiments.overlay import REST, ConfigError, build, load_yaml, merge, plain
 from cairngym.experiments.threshold import Threshold
 
@@ -167,6 +166,12 @@ class VariantConfig:
     shapers: tuple[ShaperConfig, ...] = ()
     agent: Options = field(default_factory=dict)
     env: Options = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Env steps by task id, where they are not the task's: to compare at equal wall time, say."""
+
+    def on(self, tasks: tuple[str, ...]) -> VariantConfig:
+        """The variant in a comparison of these tasks only."""
+        return replace(self, steps={task: steps for task, steps in self.steps.items() if task in tasks})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,12 +212,19 @@ class Comparison:
             check_seed(seed)
         if self.baseline not in self.variants:
             raise ConfigError(str(unknown_name("baseline variant", self.baseline, self.variants)))
+        tasks = [task.id for task in self.tasks]
+        named = [("variants: steps", task, tasks) for variant in self.variants.values() for task in variant.steps]
+        named += [("thresholds", threshold.task, ["all", *tasks]) for threshold in self.thresholds]
+        for where, task, known in named:
+            if task not in known:
+                raise ConfigError(f"{where}: {unknown_name('task', task, known)}")
         for threshold in self.thresholds:
-            tasks = ["all", *(task.id for task in self.tasks)]
-            if threshold.task not in tasks:
-                raise ConfigError(f"thresholds: {unknown_name('task', threshold.task, tasks)}")
             if threshold.variant not in self.variants:
                 raise ConfigError(f"thresholds: {unknown_name('variant', threshold.variant, self.variants)}")
+
+    def steps_of(self, task: TaskConfig, variant: str) -> int:
+        """Env steps of a variant's runs on a task."""
+        return self.variants[variant].steps.get(task.id, task.steps or self.steps)
 
 
 def _check_names(**names: str) -> None:
@@ -250,25 +262,6 @@ def load_comparison(path: Path, overrides: Options | None = None) -> Comparison:
     return config
 
 
-def import_modules(names: Iterable[str]) -> None:
-    """Import the modules that register what a config names.
-
-    Raises:
-        ConfigError: there is no such module.
-    """
-    for name in names:
-        if str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not name.startswith(error.name):
-                raise  # the module is there, but something it needs is not
-            raise ConfigError(
-                f"imports: there is no module {name!r}, neither installed nor under {Path.cwd()}."
-            ) from error
-
-
 def choose_seeds(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
     """The first `count` of the seeds, continued upward where there are fewer."""
     if count < 1:
@@ -293,7 +286,7 @@ def only(comparison: Comparison, tasks: tuple[str, ...] = (), variants: tuple[st
     return replace(
         comparison,
         tasks=tuple(task for task in comparison.tasks if task.id in tasks),
-        variants={name: variant for name, variant in comparison.variants.items() if name in variants},
+        variants={name: comparison.variants[name].on(tasks) for name in comparison.variants if name in variants},
         thresholds=tuple(t for t in comparison.thresholds if t.task in judged and t.variant in variants),
     )
 
@@ -303,7 +296,7 @@ def expand(comparison: Comparison) -> list[RunConfig]:
     return [
         RunConfig(
             experiment=comparison.name, task=task.id, variant=name, seed=seed,
-            steps=task.steps or comparison.steps, device=comparison.device,
+            steps=comparison.steps_of(task, name), device=comparison.device,
             agent=_agent(comparison, variant, f"variants.{name}.agent"),
             wrappers=variant.wrappers, shapers=variant.shapers, env=merge(merge(comparison.env, task.env), variant.env),
             evaluation=comparison.evaluation, checkpoint=comparison.checkpoint, sinks=comparison.sinks,

@@ -160,7 +160,7 @@ def read_experiment(folder: Path) -> Experiment:
 
 def _cells(plan: Comparison) -> Iterator[RunConfig]:
     return (
-        RunConfig(experiment=plan.name, task=task.id, variant=variant, seed=seed, steps=task.steps or plan.steps)
+        RunConfig(experiment=plan.name, task=task.id, variant=variant, seed=seed, steps=plan.steps_of(task, variant))
         for task in plan.tasks
         for variant in plan.variants
         for seed in plan.seeds

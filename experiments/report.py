@@ -14,6 +14,8 @@ import jinja2
 
 from cairngym.experiments import tables
 from cairngym.experiments.analysis import analyse, steps_text
+from cairngym.experiments.config import Comparison, TaskConfig
+from cairngym.experiments.diversity_report import diversity_plots
 from cairngym.experiments.figures import DARK, LIGHT, PIXELS_PER_CSS_PIXEL
 from cairngym.experiments.overlay import write_text
 from cairngym.experiments.plots import Plot, plots
@@ -88,8 +90,11 @@ def write_report(folder: Path, to: Path | None = None) -> ReportPaths:
         html=root / "report.html", markdown=root / "report.md", results=root / "results.csv",
         summary=root / "summary.csv", plots=root / "plots",
     )  # fmt: skip
-    pictures = [Picture(plot=p, light=p.draw(LIGHT), dark=p.draw(DARK)) for p in plots(experiment, cells)]
+    found = diversity_plots(experiment)
+    drawn = [*plots(experiment, cells), *found]
+    pictures = [Picture(plot=p, light=p.draw(LIGHT), dark=p.draw(DARK)) for p in drawn]
     content = _content(experiment, cells, pictures)
+    content["diversity_pictures"] = pictures[len(pictures) - len(found) :]
     with disk_full(root):
         if to is not None:
             to.mkdir(parents=True, exist_ok=True)
@@ -127,6 +132,13 @@ def _render(template: str, content: dict[str, Any]) -> str:
     return environment.from_string(text).render(content)
 
 
+def _budget(plan: Comparison, task: TaskConfig) -> str:
+    """Env steps of a task's runs, and of the variants that have others."""
+    own = [name for name, variant in plan.variants.items() if task.id in variant.steps]
+    others = [f"{name}: {steps_text(plan.steps_of(task, name))}" for name in own]
+    return ", ".join([f"{steps_text(task.steps or plan.steps)} steps", *others])
+
+
 def _content(experiment: Experiment, cells: tables.Cells, pictures: list[Picture]) -> dict[str, Any]:
     plan = experiment.plan
     named = {picture.plot.name: picture for picture in pictures}
@@ -134,7 +146,7 @@ def _content(experiment: Experiment, cells: tables.Cells, pictures: list[Picture
     return {
         "title": plan.title or plan.name,
         "plan": plan,
-        "tasks": [(task.id, steps_text(task.steps or plan.steps)) for task in plan.tasks],
+        "tasks": [(task.id, _budget(plan, task)) for task in plan.tasks],
         "shapers": {name: _shapers(experiment, name) for name in experiment.variants},
         "finished": finished,
         "planned": len(experiment.runs) + len(experiment.missing),

@@ -176,7 +176,12 @@ class Session:
                 "step": self.agent.steps_done, "wall_s": self._wall, "resumes": self.resumes, "notes": self.notes,
             }
         )  # fmt: skip
+        self._write_findings()
         self._saved_at, self._saved_step = time.monotonic(), self.agent.steps_done
+
+    def _write_findings(self) -> None:
+        with disk_full(self.place.path):
+            self.agent.write_findings(self.place.path)
 
     def _save_due(self) -> bool:
         every = self.config.checkpoint
@@ -195,6 +200,7 @@ class Session:
                     self._next_evaluation = self._following(self.agent.steps_done)
                     self._since = time.perf_counter()
                     self.agent.learn(self.env, remaining, [self._after_iteration])
+            self._write_findings()
             summary = self._summary()
             self.place.write_summary(summary)
             self.sinks.save(self.place.summary)

@@ -138,7 +138,7 @@ def task_env(options: Task, num_envs: int = 1) -> Iterator[TensorEnv]:
         UnknownNameError: no such task.
     """
     from cairngym.envs.registry import make
-    from cairngym.experiments.config import import_modules
+    from cairngym.experiments.extensions import import_modules
 
     import_modules(options.imports)
     if not options.task:

@@ -101,7 +101,8 @@ def parse(arguments: Sequence[str]) -> tuple[Train, RunConfig]:
         ConfigError: a config, key or value that can't be used; no task.
         UnknownNameError: no such agent.
     """
-    from cairngym.experiments.config import RunConfig, import_modules, load_run
+    from cairngym.experiments.config import RunConfig, load_run
+    from cairngym.experiments.extensions import import_modules
     from cairngym.experiments.overlay import ConfigError, plain
 
     import_modules(_peek_all(arguments, "--imports"))

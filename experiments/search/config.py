@@ -19,8 +19,8 @@ from cairngym.experiments.config import (
     TaskConfig,
     VariantConfig,
     check_unique,
-    import_modules,
 )
+from cairngym.experiments.extensions import import_modules
 from cairngym.experiments.overlay import ConfigError, build, load_yaml, merge, plain
 from cairngym.experiments.threshold import Threshold
 

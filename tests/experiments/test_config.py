@@ -17,6 +17,7 @@ from cairngym.experiments.config import (
     load_comparison,
     load_run,
 )
+from cairngym.experiments.extensions import import_modules
 from cairngym.experiments.overlay import (
     ConfigError,
     build,
@@ -252,4 +253,20 @@ def test_modules_of_a_users_own_are_imported_from_the_working_folder(tmp_path, m
 
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(configs.ConfigError, match="no module 'no_such_module'"):
-        configs.import_modules(["no_such_module"])
+        import_modules(["no_such_module"])
+
+
+def test_a_variant_may_have_steps_of_its_own(tmp_path):
+    path = write(
+        tmp_path,
+        "name: c\nbaseline: a\nsteps: 10\ntasks: [{id: Chain-N10-v0}, {id: FetchReach-v4, steps: 20}]\n"
+        "variants: {a: {}, b: {steps: {FetchReach-v4: 30}}}\nseeds: [0]\n",
+    )
+    comparison = configs.load_comparison(path)
+    steps = {(run.task, run.variant): run.steps for run in configs.expand(comparison)}
+    assert [steps[task, name] for task in ("Chain-N10-v0", "FetchReach-v4") for name in "ab"] == [10, 10, 20, 30]
+    rest = configs.only(comparison, tasks=("Chain-N10-v0",))
+    assert rest.variants["b"].steps == {}
+    path.write_text(path.read_text().replace("{FetchReach-v4: 30}", "{FetchReahc-v4: 30}"))
+    with pytest.raises(configs.ConfigError, match="Did you mean 'FetchReach-v4'"):
+        configs.load_comparison(path)
