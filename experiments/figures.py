@@ -120,7 +120,10 @@ def legend_above(figure: Figure, theme: Theme) -> None:
 
 
 def png(figure: Figure, theme: Theme) -> bytes:
-    """Render the figure; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": None})
-    return buffer.getvalue()
+    """Render the figure in 256 colours, which take a third of the space; the same figure gives the same bytes."""
+    from PIL import Image
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": None})
+    Image.open(drawn).convert("RGB").quantize(256).save(packed, format="png", optimize=True)
+    return packed.getvalue()

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cairngym.envs.checks import UnknownNameError
 from cairngym.experiments.config import RunConfig
-from cairngym.experiments.overlay import differences, load_yaml, merge, plain, write_text
+from cairngym.experiments.overlay import ConfigError, build, differences, load_yaml, merge, plain, write_text
 
 IGNORED = ("command", "checkpoint", "sinks")
 """Keys of a run's config that do not bear on its results."""
@@ -190,9 +191,19 @@ def changes(folder: Path, config: RunConfig) -> list[str]:
     if not recorded.exists():
         return []
     defaults = plain(RunConfig(task=config.task))
-    pair = (merge(defaults, load_yaml(recorded)), plain(config))
+    pair = (_completed(merge(defaults, load_yaml(recorded))), plain(config))
     old, new = ({key: value for key, value in each.items() if key not in IGNORED} for each in pair)
     return differences(old, new)
+
+
+def _completed(recorded: dict[str, Any]) -> dict[str, Any]:
+    """A recorded config with today's defaults of its agent, wrappers and shapers; as it is where it no longer fits."""
+    from cairngym.experiments.resolve import resolve
+
+    try:
+        return plain(resolve(build(RunConfig, recorded, source="the record")))
+    except (ConfigError, TypeError, UnknownNameError):  # of names and options that there are no more
+        return recorded
 
 
 def mixed_runs(folder: Path, changed: list[str], others: int = 0) -> MixedRunsError:

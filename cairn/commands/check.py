@@ -79,5 +79,12 @@ def _made_otherwise(comparison: Comparison, root: Path) -> list[str]:
     from cairngym.experiments.resolve import resolve
     from cairngym.experiments.runfolder import changes
 
-    pairs = [(config.folder, changes(root / config.folder, resolve(config))) for config in expand(comparison)]
-    return [f"{root / folder} was made with other settings: {'; '.join(found)}" for folder, found in pairs if found]
+    folders: dict[str, list[Path]] = {}
+    for config in expand(comparison):
+        found = changes(root / config.folder, resolve(config))
+        if found:
+            folders.setdefault("; ".join(found), []).append(config.folder)
+    return [
+        f"{root / first}{f' and {len(others)} more were' if others else ' was'} made with other settings: {found}"
+        for found, (first, *others) in folders.items()
+    ]

@@ -64,7 +64,7 @@ def test_python_dash_m_is_the_same_command():
         (["compare", "quickstart", "--seeds", "0"], "expected at least one seed, got 0"),
         (["compare", "quickstart", "--workers", "0"], "Expected workers >= 1, got 0"),
         (["train"], "Which task? Give --task"),
-        (["train", "--task", "Chain-N11-v0"], "Unknown env id 'Chain-N11-v0'. Did you mean 'Chain-N10-v0'?"),
+        (["train", "--task", "Chain-N11-v0"], "Unknown env id 'Chain-N11-v0'. Did you mean 'Chain-N10-v0'"),
         (["train", "--task", "Chain-N10-v0", "--shaper", "cuont"], "Unknown shaper 'cuont'. Did you mean 'count'"),
         (["train", "--task", "Chain-N10-v0", "--shaper", "count:x"], "Expected name[:weight][,option=value]"),
         (["train", "--task", "Chain-N10-v0", "--wrapper", "framestack"], "Did you mean 'frame_stack'?"),
@@ -263,4 +263,4 @@ def test_compare_report_and_check_end_to_end(tmp_path, capsys, monkeypatch):
     assert main(["check", "mine.yaml"]) == 1
     Path("mine.yaml").write_text(text.replace("steps: 256", "steps: 128"))
     assert main(["check", "mine.yaml"]) == 1
-    assert "was made with other settings: steps: 256 -> 128" in capsys.readouterr().out
+    assert "and 2 more were made with other settings: steps: 256 -> 128" in capsys.readouterr().out

@@ -208,6 +208,15 @@ def test_other_settings_are_not_mixed_in(whole, tmp_path):
     assert json.loads((tmp_path / ".old-r" / "summary.json").read_text())["steps"] == 1024
 
 
+def test_a_setting_that_a_record_is_older_than_had_its_default(whole, tmp_path):
+    record = load_yaml(whole / "config.yaml")
+    assert record["agent"].pop("clip") == 0.2
+    write_yaml(tmp_path / "config.yaml", record)
+    assert changes(tmp_path, resolve(TINY)) == []
+    other = replace(TINY, agent=replace(TINY.agent, options={**TINY.agent.options, "clip": 0.3}))
+    assert changes(tmp_path, resolve(other)) == ["agent.clip: 0.2 -> 0.3"]
+
+
 def test_how_often_it_saves_is_no_other_setting(whole):
     assert run(replace(TINY, checkpoint=CheckpointConfig(every_s=1.0)), whole, tell=quiet)["steps"] == 1024
 
