@@ -23,6 +23,8 @@ _shapers: Factories[Shaper] = Factories(
         "e3b": "cairngym.reward_shaping.curiosity.e3b:E3BShaper",
         "icm": "cairngym.reward_shaping.curiosity.icm:ICMShaper",
         "pbim": "cairngym.reward_shaping.invariant_bonus:InvariantBonusShaper",
+        "empowerment": "cairngym.reward_shaping.empowerment.variational:EmpowermentShaper",
+        "sampled_empowerment": "cairngym.reward_shaping.empowerment.sampled:SampledEmpowermentShaper",
         "novelty": "cairngym.reward_shaping.quality_diversity.shaper:NoveltyShaper",
         "robustness": "cairngym.reward_shaping.temporal.robustness:RobustnessShaper",
         "stages": "cairngym.reward_shaping.temporal.stages:StagesShaper",

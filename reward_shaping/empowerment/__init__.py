@@ -1,0 +1,1 @@
+"""Empowerment: how much of the world an agent could decide from where it is."""
