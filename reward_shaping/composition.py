@@ -56,7 +56,8 @@ class Composition(Shaper):
         return next(iter(gammas.values()), None)
 
     def _declare(self) -> None:
-        """Derive `memory` and `requires`; some terms know theirs only once they are bound."""
+        """Derive `memory`, `looks_back` and `requires`; some terms know theirs only once they are bound."""
+        self.looks_back = any(term.shaper.looks_back for term in self.terms)
         self.memory = any(term.shaper.memory for term in self.terms)
         self.requires = tuple(sorted({field for term in self.terms for field in term.shaper.requires}))
 

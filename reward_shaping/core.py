@@ -36,6 +36,8 @@ class Shaper(ABC):
     """Whether every policy optimal for the task stays optimal: true only where proved and tested."""
     requires: tuple[str, ...] = ()
     """The fields of `state` it reads, complete after `bind`; transitions hold these only."""
+    looks_back: bool = True
+    """Whether it reads `transition.state`; a term that reads `next_state` alone spares the env measuring both."""
     gamma: float | None = None
     """The discount the term is built for; None when any will do. Agents refuse another than their own."""
 
@@ -88,6 +90,10 @@ def check_names(terms: Sequence[Term]) -> None:
         raise ValueError(f"Expected terms of different names, got {names}; pass term=… to tell them apart.")
 
 
+def _required(terms: Sequence[Term]) -> tuple[str, ...]:
+    return tuple(sorted({field for term in terms for field in term.shaper.requires}))
+
+
 def check_finite(name: str, sound: torch.Tensor) -> None:
     """Raise `ValueError` when `sound`, bool `()`, is false: the term `name` paid NaN or an infinity."""
     if not bool(sound):
@@ -126,7 +132,8 @@ class ShapedEnv(TensorWrapper):
                     f"The shaper {term.name!r} reads the state fields {missing}, which this env does not measure. "
                     f"It measures: {', '.join(env.state_spec) or 'none'}."
                 )
-        self._required = tuple(sorted({field for term in self.own_terms for field in term.shaper.requires}))
+        self._required = _required(self.own_terms)
+        self._kept = _required([term for term in self.own_terms if term.shaper.looks_back])
         self._pauses = self.unwrapped.autoreset_mode is not AutoresetMode.SAME_STEP
         self._row = torch.arange(self.num_envs, device=self.device)
         self._sound = {term.name: torch.ones((), dtype=torch.bool, device=self.device) for term in self.own_terms}
@@ -143,7 +150,7 @@ class ShapedEnv(TensorWrapper):
         for term in self.own_terms:
             term.shaper.begin(mask)
         self._obs = obs
-        self._state = {name: state[name] for name in self._required}
+        self._state = {name: state[name] for name in self._kept}
 
     def step(self, actions: Any) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Step the inner env and add the terms."""

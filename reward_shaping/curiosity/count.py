@@ -76,7 +76,7 @@ class CountShaper(Shaper):
         if not 1 <= self.bits <= 30:
             raise ValueError(f"Expected table_bits in [1, 30], got {self.bits}.")
         self.mode, self.stream, self.exponent, self.resolution = mode, stream, exponent, resolution
-        self.memory = mode == "episodic"
+        self.memory, self.looks_back = mode == "episodic", False
         self._given = (key,) if isinstance(key, str) else tuple(key or ())
         self.requires = self._given
         self._found: tuple[Transition, torch.Tensor, torch.Tensor] | None = None

@@ -52,6 +52,8 @@ class NoveltyShaper(Shaper):
         (0.0, 1.0, 1.0)
     """
 
+    looks_back = False
+
     def __init__(
         self,
         *,

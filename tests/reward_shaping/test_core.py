@@ -6,6 +6,7 @@ from cairngym.envs.core import TensorEnv
 from cairngym.envs.registry import make
 from cairngym.envs.tabular import TabularTask, TabularWorld
 from cairngym.envs.wrapper import TensorWrapper
+from cairngym.reward_shaping.composition import SumShaper
 from cairngym.reward_shaping.core import ShapedEnv, Shaper, Term
 from cairngym.reward_shaping.registry import shape
 
@@ -79,6 +80,13 @@ def test_transitions_hold_the_true_next_values_and_begin_follows_each_episode():
     assert second.next_state["node"].tolist() == [2, 0, 0], "before the reset, though every episode ended"
     assert second.next_obs.argmax(1).tolist() == [2, 0, 0]
     assert [mask.tolist() for mask in recorder.masks] == [[True] * 3, [False] * 3, [True] * 3]
+    forward = Recorder()
+    forward.looks_back = False
+    both = ShapedEnv(short_chain(), [Term(name="sum", shaper=SumShaper([Term(name="a", shaper=forward)]))])
+    both.reset(seed=0)
+    both.step([1, 1, 0])
+    assert forward.seen[0].state == {}, "where a step began is not measured for a term that does not look back"
+    assert forward.seen[0].next_state["node"].tolist() == [1, 1, 0]
     env.step([0, 0, 0])
     assert recorder.seen[2].state["node"].tolist() == [0, 0, 0], "the new episode's first state"
     assert second.valid is None
