@@ -20,6 +20,7 @@ from cairngym.envs.checks import unknown_name
 from cairngym.experiments.provenance import hardware, versions
 
 BENCHMARKS: Mapping[str, str] = {
+    "evolution": "cairngym.experiments.benchmark_evolution",
     "lidar": "cairngym.experiments.benchmark_lidar",
     "minigrid": "cairngym.experiments.benchmark_minigrid",
     "oni": "cairngym.experiments.benchmark_oni",
