@@ -54,8 +54,8 @@ types:
 imports:
 	$(BIN)/lint-imports
 
-pytest:
-	$(BIN)/pytest -n $(WORKERS)
+pytest:  # a thread for each worker: more of them would only wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 
 format:
 	$(BIN)/ruff check --fix $(CODE)

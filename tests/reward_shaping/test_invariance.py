@@ -171,7 +171,7 @@ def test_value_iteration_against_a_closed_form():
 @pytest.mark.parametrize("offset", ["goal", "zero"])
 def test_learned_values_under_time_limits_give_the_sparse_policy(offset):
     """Q-learning on real episodes, bootstrapped at time limits and not at ends, as the agents do."""
-    gamma, count = 0.9, 256
+    gamma, count = 0.9, 512
     world, task = random_world(7)
     task.horizon = 3
     learned = TensorEnv(TabularWorld(world.transitions, world.initial, count, "cpu"), task)
@@ -179,7 +179,7 @@ def test_learned_values_under_time_limits_give_the_sparse_policy(offset):
     env.reset(seed=0)
     totals, visits = torch.zeros(6, 3), torch.zeros(6, 3)
     q = torch.zeros(6, 3)
-    for sweep in range(120):
+    for sweep in range(60):
         totals.zero_()
         visits.zero_()
         for action in torch.randint(3, (20, count), generator=torch.Generator().manual_seed(sweep)):
@@ -189,7 +189,7 @@ def test_learned_values_under_time_limits_give_the_sparse_policy(offset):
             index = (node, action)
             totals.index_put_(index, reward + gamma * ahead, accumulate=True)
             visits.index_put_(index, torch.ones(count), accumulate=True)
-        rate = 1.0 if sweep < 60 else 1.0 / (sweep - 58)
+        rate = 1.0 if sweep < 30 else 1.0 / (sweep - 28)
         q = torch.where(visits > 0, q + rate * (totals / visits.clamp(min=1) - q), q)
     model = Model(
         transitions=world.transitions.double(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import cairngym
@@ -73,5 +75,5 @@ def test_candidates_that_are_refused_at_first_are_among_them():
 
 def test_the_first_round_of_the_packaged_evolution_is_answered():
     config = load_search(packaged("search")["eureka_keycorridor"])
-    (first,) = search_requests(config)
+    (first,) = search_requests(replace(config, env={**config.env, "bank_size": 64}))
     assert len(RecordedProvider("eureka").complete_sync(first).texts) == config.candidates

@@ -199,7 +199,7 @@ def test_looking_ahead_solves_a_chain_and_leaves_the_env_as_it_was():
 
 @pytest.mark.parametrize("env_id", ["MiniGrid-DoorKey-5x5-v0", "MiniGrid-MultiRoom-N2-S4-v0"])
 def test_looking_ahead_solves_minigrid(env_id):
-    env = cairngym.make(env_id, num_envs=2)
+    env = cairngym.make(env_id, num_envs=2, bank_size=64)
     recorded = record_transitions(env, 80, scripted(env))
     assert int(recorded.success[::2].sum()) >= 1
     assert (recorded.next_progress[recorded.success] == 1.0).all()

@@ -110,12 +110,12 @@ def test_long_chains_reach_their_target(draws, moves):
 
 def test_moves_alone_keep_to_the_target_within_a_branch():
     table, *plans = tiny("F[0,2](a & F[0,3] b) & F[1,3] c")
-    config = AllocationConfig(moves=300, step=0.3)
+    config = AllocationConfig(moves=120, step=0.3)
     target = table.log_density(*plans).exp() * (known_value(*plans) / 0.8).exp()
     rows = 4_000
     branch, times = (column[:, 0] for column in draw(table, uniforms(rows, 1, 4, seed=3)))
     beta, value = torch.full((rows,), 0.8), known_value(branch, times)
-    moved = chain(table, config, known_value, beta, branch, times, value, uniforms(rows, 300, 3, seed=4))
+    moved = chain(table, config, known_value, beta, branch, times, value, uniforms(rows, 120, 3, seed=4))
     assert distance(shares(branch, moved, plans), target / target.sum()) < 0.05
     assert distance(shares(branch, times, plans), target / target.sum()) > 0.2
 

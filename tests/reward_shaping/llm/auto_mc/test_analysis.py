@@ -120,7 +120,7 @@ def test_a_policy_is_watched_and_its_failures_are_analysed():
 
 
 def test_privileged_measurements_are_not_in_a_summary():
-    env = named("MiniGrid-DoorKey-5x5-v0", num_envs=2)
+    env = named("MiniGrid-DoorKey-5x5-v0", num_envs=2, bank_size=64)
     source = (
         "def reward(state, action, next_state, memory):\n    d = state.agent_dir.float()\n"
         "    return d, {'sparse': d, 'dense': d}\n"

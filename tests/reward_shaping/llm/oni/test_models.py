@@ -107,7 +107,7 @@ def test_the_ranking_orders_what_was_compared_and_pays_the_best():
     pairs = [(TEXTS[one], TEXTS[other]) for one, other in chosen if one != other]
     known = {**dict(zip(pairs, rules.prefer(pairs), strict=True)), ("never met", "a"): None}
     model = RankingModel(steps=32)
-    for _ in range(8):
+    for _ in range(4):
         values, metrics = model.update(TEXTS, known, True, ONCE)
     scores = model.network(model.rows(TEXTS))
 
