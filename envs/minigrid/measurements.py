@@ -30,6 +30,7 @@ class Moment:
     def __init__(self, world: MiniGridWorld, ended: Outputs | None, before: Moment | None = None) -> None:
         self.world, self.ended, self._before = world, ended, before
         self._plan: torch.Tensor | None = None
+        self._agent: torch.Tensor | None = None
 
     def __call__(self, name: str) -> torch.Tensor:
         """Measure one field, `(N, *shape)`."""
@@ -41,7 +42,9 @@ class Moment:
             return (self.ended.length if self.ended else self.world.episodes.length).clone()
         if name == "grid":
             return self._grid()
-        agent = self._choose(self.world.ended_agent, self.world.agent)
+        if self._agent is None:
+            self._agent = self._choose(self.world.ended_agent, self.world.agent)
+        agent = self._agent
         if name == "agent_pos":
             return agent[:, :2].long()
         if name == "agent_dir":
