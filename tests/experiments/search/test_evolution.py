@@ -310,7 +310,7 @@ def test_a_program_that_pays_nan_or_whose_runs_fail_does_not_end_the_search(tmp_
 def test_training_tells_a_good_program_from_a_bad_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = replace(
-        SMALL, rounds=1, steps=2048, rungs=(RungConfig(share=1.0, seeds=1),),
+        SMALL, rounds=1, steps=4096, rungs=(RungConfig(share=1.0, seeds=1),),
         agent=AgentConfig(options={**SMALL.agent.options, "learning_rate": 1e-2}),
         evaluation=EvaluationConfig(every=2048, episodes=32),
     )  # fmt: skip
@@ -335,7 +335,7 @@ def test_kill_9_in_the_middle_of_training(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("shapers_of_mine.py").write_text(REGISTER)
     config = replace(
-        SMALL, imports=("shapers_of_mine",), provider="recorded:c.jsonl", rounds=1, steps=4096,
+        SMALL, imports=("shapers_of_mine",), provider="recorded:c.jsonl", rounds=1, steps=2048,
         rungs=(RungConfig(share=1.0, seeds=1),), evaluation=EvaluationConfig(every=1024, episodes=8),
         final=replace(SMALL.final, seeds=(0,)),
     )  # fmt: skip
