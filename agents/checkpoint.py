@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import enum
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from cairngym.envs.files import replacing
 
 FORMAT = "cairngym agent 1"
 
@@ -59,21 +59,14 @@ def write_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = to_plain({"format": FORMAT, **content})
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as file:
             torch.save(plain, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError | RuntimeError):  # torch reports a full disk as RuntimeError
-            raise OSError(
-                f"Expected to write the checkpoint {path}, got: {error}. An older checkpoint there is untouched; "
-                "free some space or choose another folder."
-            ) from error
-        raise
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise OSError(
+            f"Expected to write the checkpoint {path}, got: {error}. An older checkpoint there is untouched; "
+            "free some space or choose another folder."
+        ) from error
 
 
 def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -20,6 +18,7 @@ from cairngym.agents.episode_collector import EpisodeCollector, flatten_columns,
 from cairngym.agents.records import to_unit
 from cairngym.agents.ring import Ring
 from cairngym.envs.core import Observation, State, TensorEnv
+from cairngym.envs.files import replacing
 from cairngym.envs.state_view import StateRows
 
 FORMAT = "cairngym demonstrations 1"
@@ -102,14 +101,8 @@ class Demonstrations:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {**self.columns(), "lengths": self.lengths}
         arrays: dict[str, Any] = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, format=np.array(FORMAT), **arrays)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            np.savez_compressed(file, format=np.array(FORMAT), **arrays)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Demonstrations:

@@ -16,6 +16,9 @@ such a function as a closure:
 
 # No postponed annotations here: Warp reads those of functions made in functions as they are.
 
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +33,32 @@ def launch_place(device: torch.device) -> dict[str, Any]:
     """Arguments of `wp.launch` that put a kernel on torch's device, and on a GPU into torch's stream."""
     stream = {"stream": wp.stream_from_torch(device)} if device.type == "cuda" else {}
     return {"device": str(device), **stream}
+
+
+def play_all(kernel: wp.Kernel, count: int, inputs: Sequence[Any], threads: int, device: torch.device) -> None:
+    """Launch a kernel for `count` policies, shared out among CPU threads; a launch releases the GIL.
+
+    Args:
+        kernel: takes the first policy's number, then `inputs`.
+        count: policies; none are no launch.
+        inputs: the kernel's further arguments.
+        threads: how many launches run side by side.
+        device: torch's.
+    """
+    if not count:
+        return
+    place, wanted = launch_place(device), max(1, min(threads, count))
+    edges = [round(i * count / wanted) for i in range(wanted + 1)]
+    launches = [
+        wp.launch(kernel, dim=stop - start, inputs=[start, *inputs], record_cmd=True, **place)
+        for start, stop in itertools.pairwise(edges)
+    ]
+    if wanted == 1:
+        launches[0].launch(**{name: value for name, value in place.items() if name == "stream"})
+        return
+    with ThreadPoolExecutor(wanted) as pool:
+        for done in [pool.submit(launch.launch) for launch in launches]:
+            done.result()
 
 
 @lru_cache(maxsize=64)

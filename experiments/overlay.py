@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import re
 import types
 import typing
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 import yaml
+
+from cairngym.envs.files import replacing
 
 T = TypeVar("T")
 
@@ -235,13 +236,8 @@ def plain(value: Any) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is either the old one or the whole new one, even if the process dies."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def write_yaml(path: Path, config: Any) -> None:

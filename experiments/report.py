@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from cairngym.envs.files import replacing
 from cairngym.experiments import tables
 from cairngym.experiments.analysis import analyse, steps_text
 from cairngym.experiments.config import Comparison, TaskConfig
@@ -110,13 +110,8 @@ def write_report(folder: Path, to: Path | None = None) -> ReportPaths:
 def _write_plots(folder: Path, pictures: list[Picture]) -> None:
     folder.mkdir(exist_ok=True)
     for picture in pictures:
-        temporary = folder / f".{picture.plot.name}.{os.getpid()}.tmp"
-        try:
-            temporary.write_bytes(picture.light)
-            os.replace(temporary, folder / f"{picture.plot.name}.png")
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        with replacing(folder / f"{picture.plot.name}.png") as file:
+            file.write(picture.light)
     current = {f"{picture.plot.name}.png" for picture in pictures}
     for path in folder.glob("*.png"):
         if path.name not in current:

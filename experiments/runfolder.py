@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cairngym.envs.checks import UnknownNameError
+from cairngym.envs.files import replacing
 from cairngym.experiments.config import RunConfig
 from cairngym.experiments.overlay import ConfigError, build, differences, load_yaml, merge, plain, write_text
 
@@ -113,17 +114,8 @@ class RunFolder:
         # Serialised in memory first: torch turns a full disk into an error that no longer says so.
         buffer = io.BytesIO()
         torch.save(to_plain({"format": FORMAT, **content}), buffer)
-        temporary = self.checkpoint.with_suffix(".tmp")
-        with disk_full(self.checkpoint):
-            try:
-                with temporary.open("wb") as handle:
-                    handle.write(buffer.getbuffer())
-                    handle.flush()
-                    os.fsync(handle.fileno())
-                os.replace(temporary, self.checkpoint)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+        with disk_full(self.checkpoint), replacing(self.checkpoint) as file:
+            file.write(buffer.getbuffer())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Read the checkpoint onto the CPU; None where there is none.

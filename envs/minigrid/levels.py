@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from cairngym.envs.files import replacing
 from cairngym.envs.minigrid.cells import BYTE, CONTENT, pack_grid
 from cairngym.envs.minigrid.families import get_family
 
@@ -203,14 +204,8 @@ def cache_path(env_id: str, first_seed: int, size: int, patterns: str | Path | N
 def write_file(path: Path, bank: LevelBank) -> None:
     """Write a bank in one piece: beside its place first, then moved there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, missions=np.array(bank.missions), **{name: getattr(bank, name) for name in bank.ARRAYS})
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        np.savez(file, missions=np.array(bank.missions), **{name: getattr(bank, name) for name in bank.ARRAYS})
 
 
 def read_file(path: Path) -> LevelBank:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 import warp as wp
 
-from cairngym.envs.minigrid.cells import BYTE, COLOR
 from cairngym.envs.minigrid.outputs import Outputs
 from cairngym.envs.minigrid.step_kernels import measure
 from cairngym.envs.minigrid.store import array
@@ -30,7 +29,6 @@ class Moment:
     def __init__(self, world: MiniGridWorld, ended: Outputs | None, before: Moment | None = None) -> None:
         self.world, self.ended, self._before = world, ended, before
         self._plan: torch.Tensor | None = None
-        self._agent: torch.Tensor | None = None
 
     def __call__(self, name: str) -> torch.Tensor:
         """Measure one field, `(N, *shape)`."""
@@ -42,14 +40,12 @@ class Moment:
             return (self.ended.length if self.ended else self.world.episodes.length).clone()
         if name == "grid":
             return self._grid()
-        if self._agent is None:
-            self._agent = self._choose(self.world.ended_agent, self.world.agent)
-        agent = self._agent
+        agent = self.world.agent if self.ended is None else self.world.ended_agent
         if name == "agent_pos":
             return agent[:, :2].long()
         if name == "agent_dir":
             return agent[:, 2].long()
-        return torch.stack((agent[:, 3] & BYTE, (agent[:, 3] >> COLOR) & BYTE), dim=1).long()
+        return agent.view(torch.uint8)[:, 12:14].long()  # of the object carried: type, colour
 
     def reset(self) -> torch.Tensor:
         """Worlds whose episode ended with the step and was followed by a reset, bool `(N,)`."""
@@ -60,12 +56,10 @@ class Moment:
     def _nobody(self) -> torch.Tensor:
         return torch.zeros(self.world.num_envs, dtype=torch.bool, device=self.world.device)
 
-    def _choose(self, ended: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
-        return now if self.ended is None else torch.where(self.reset().unsqueeze(1), ended, now)
-
     def _grid(self) -> torch.Tensor:
-        world = self.world
-        cells = self._choose(world.ended_cells, world.cells).contiguous()
+        world, cells = self.world, self.world.cells
+        if self.ended is not None:
+            cells = torch.where(self.reset().unsqueeze(1), world.ended_cells, cells)
         planes = cells.view(torch.uint8).view(world.num_envs, world.height, world.width, 4)  # type, colour, state first
         return planes[..., :3].transpose(1, 2).contiguous()
 

@@ -50,7 +50,7 @@ class Levels:
 
 @wp.struct
 class Ended:
-    """Worlds as they were when their last episode ended."""
+    """Worlds as they were at the end of the last step, before any was reset; all but `agent` of those reset only."""
 
     grids: Grids
     level: wp.array(dtype=wp.int32)
@@ -91,11 +91,9 @@ def load_level(grids: Grids, levels: Levels, e: int, row: int) -> None:
 
 @wp.func
 def keep_ended(grids: Grids, levels: Levels, ended: Ended, e: int) -> None:
-    """Copy world e aside before it is reset."""
+    """Copy world e aside before it is reset, but for its agent."""
     for i in range(grids.cells.shape[1]):
         ended.grids.cells[e, i] = grids.cells[e, i]
-    for i in range(4):
-        ended.grids.agent[e, i] = grids.agent[e, i]
     ended.level[e] = levels.current[e]
 
 
@@ -196,6 +194,8 @@ def step_kernel(rule: Rule, begin: Any) -> Any:
             settings.num_envs, e, levels.tokens.shape[1], life, reward, success, terminated, truncated,
             integers, floats, flags,
         )  # fmt: skip
+        for i in range(4):
+            ended.grids.agent[e, i] = grids.agent[e, i]
         if terminated + truncated > 0 and settings.mode == SAME_STEP:
             observe(grids, levels, settings, sight, e, images, integers, 1, 1)
             keep_ended(grids, levels, ended, e)

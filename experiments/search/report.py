@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cairngym.envs.files import replacing
 from cairngym.experiments import tables
 from cairngym.experiments.analysis import analyse, interval_text, steps_text
 from cairngym.experiments.overlay import write_text
@@ -88,19 +88,10 @@ def write_search_report(folder: Path, to: Path | None = None) -> Path:
         if found.best is not None:
             write_text(root / BEST, found.source)
         if found.candidates:
-            _write_bytes(root / "plots" / "fitness.png", fitness_png(found.candidates, len(found.config.rungs)))
+            with replacing(root / "plots" / "fitness.png") as file:
+                file.write(fitness_png(found.candidates, len(found.config.rungs)))
         write_text(root / "report.md", render(found))
     return root / "report.md"
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def render(found: Found) -> str:

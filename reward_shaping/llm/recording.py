@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+from cairngym.envs.files import replacing
 from cairngym.reward_shaping.llm.messages import ChatRequest, Completion, Provenance
 from cairngym.reward_shaping.llm.provider import Provider
 from cairngym.reward_shaping.llm.transcript import append_line, parse_lines
@@ -115,9 +115,8 @@ def remove_recordings(cassette: str | Path, hash: str) -> int:
     gone = {number for number, found in parse_lines(text, str(path)) if found.get("hash") == hash}
     if gone:
         kept = [line for number, line in enumerate(text.split("\n"), start=1) if number not in gone]
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write("\n".join(kept))
-        os.chmod(temporary, path.stat().st_mode)
-        os.replace(temporary, path)
+        mode = path.stat().st_mode
+        with replacing(path) as file:
+            os.chmod(file.fileno(), mode)
+            file.write("\n".join(kept).encode())
     return len(gone)

@@ -7,8 +7,6 @@ An agent that evolves writes it beside its checkpoint and at the end; the curves
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cairngym.envs.files import replacing
 from cairngym.reward_shaping.quality_diversity.grid import GridRecord
 
 FILE = "archive.npz"
@@ -139,19 +138,8 @@ def write_archive(path: str | Path, archive: SavedArchive) -> None:
     Raises:
         OSError: if the disk refuses; an older file at `path` stays as it was.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file, kind=np.array(KIND), **{f.name: getattr(archive, f.name) for f in fields(archive)}
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        np.savez_compressed(file, kind=np.array(KIND), **{f.name: getattr(archive, f.name) for f in fields(archive)})
 
 
 def read_archive(path: str | Path) -> SavedArchive:

@@ -5,7 +5,6 @@ import pytest
 import torch
 from agent_toys import identity, recall
 
-from cairngym.agents import checkpoint
 from cairngym.agents.checkpoint import read_checkpoint, to_plain, write_checkpoint
 from cairngym.agents.ppo import PPO
 from cairngym.agents.ppo_config import PPOConfig
@@ -81,7 +80,7 @@ def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match=r"No space left on device.*older checkpoint there is untouched"):
         PPO(identity(num_envs=8), SMALL).save(saved)
     assert saved.read_bytes() == before

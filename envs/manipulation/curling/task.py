@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from cairngym.envs.core import State, StateField, Task
+from cairngym.envs.areas import AreaTask
+from cairngym.envs.core import State, StateField
 from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.manipulation.curling import scene
 
@@ -18,13 +19,12 @@ MOST = np.array([1.5, 1.5, math.pi / 2.0, math.pi, 50.0, 50.0], dtype=np.float32
 """The largest observation to either side."""
 
 
-class CurlingTask(Task):
+class CurlingTask(AreaTask):
     """Have the ball in a goal when the episode ends: reward (r - d) / r in its last step, zero in all others.
 
-    d is the ball's distance to the middle of the goal and r the goal's radius. Nothing ends an episode before its
-    horizon, and a success is an episode whose last step earns something. The observation is what evolved policies are
-    fed in the literature, without any scaling: the ball's x and y, m, the angles of the two joints, rad, and their
-    speeds, rad/s.
+    d is the ball's distance to the middle of the goal and r the goal's radius, see `AreaTask`. The observation is what
+    evolved policies are fed in the literature, without any scaling: the ball's x and y, m, the angles of the two
+    joints, rad, and their speeds, rad/s.
 
     Attributes:
         reward_areas: middle and radius of each goal, in the descriptor's coordinates.
@@ -35,8 +35,7 @@ class CurlingTask(Task):
         f"possible; the goals are at {PLACES}."
     )
     horizon = scene.HORIZON
-    terminate_on_success = False
-    reward_range = (0.0, 1.0)
+    distance_field = way_field = "distance_to_goals"
     progress_fields = ("distance_to_goals",)
     count_fields = ("ball",)
     descriptor = BehaviorDescriptor(
@@ -47,37 +46,13 @@ class CurlingTask(Task):
 
     def __init__(self) -> None:
         self.single_observation_space = spaces.Box(-MOST, MOST, dtype=np.float32)
-        self._planned = [math.dist(scene.BALL_START, (x, y)) - radius for x, y, radius in AREAS]
+        super().__init__([math.dist(scene.BALL_START, goal) for goal in scene.GOALS])
 
     def observe(self, state: State) -> torch.Tensor:
         """Ball, angles and speeds, `(B, 6)`."""
         seen = torch.cat((state["ball"], state["joint_angles"], state["joint_speeds"]), dim=1)
         most = torch.from_numpy(MOST).to(seen.device)
         return torch.minimum(torch.maximum(seen, -most), most)
-
-    def success(self, state: State) -> torch.Tensor:
-        """Whether the time is up with the ball in a goal, bool `(B,)`."""
-        return (state["steps_left"] == 0) & (self.worth(state) > 0)
-
-    def worth(self, state: State) -> torch.Tensor:
-        """What an episode earns that ends in this state, float32 `(B,)`."""
-        radii = torch.tensor(scene.GOAL_RADII, device=state["distance_to_goals"].device)
-        return ((radii - state["distance_to_goals"]) / radii).amax(dim=1).clamp(min=0.0)
-
-    def reward(self, state: State, success: torch.Tensor, failure: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        """What the step earns, float32 `(B,)`."""
-        del failure, length
-        return torch.where(success, self.worth(state), 0.0)
-
-    def progress(self, state: State) -> torch.Tensor:
-        """Share of the straight way to a goal that lies behind the ball, the one it is farthest towards, `(B,)`.
-
-        It is one in a goal also before the time is up.
-        """
-        far = state["distance_to_goals"]
-        radii, planned = (torch.tensor(values, device=far.device) for values in (scene.GOAL_RADII, self._planned))
-        share = (1.0 - (far - radii).clamp(min=0.0) / planned).clamp(0.0, 1.0).amax(dim=1)
-        return torch.where((far < radii).any(dim=1), 1.0, share)
 
 
 def state_spec() -> dict[str, StateField]:

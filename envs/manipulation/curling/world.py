@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from cairngym.envs.manipulation.curling.body_kernels import BALL, INNER, MOVING,
 from cairngym.envs.manipulation.curling.play_kernels import play_kernel
 from cairngym.envs.manipulation.curling.step_kernels import step_worlds
 from cairngym.envs.manipulation.curling.task import state_spec
-from cairngym.envs.policy_kernels import launch_place
+from cairngym.envs.policy_kernels import launch_place, play_all
 from cairngym.envs.warp_setup import start_warp
 
 JOINTS = 2
@@ -115,27 +113,12 @@ class CurlingWorld(World, FusedWorld):
             for shape in ((count,), (count, 2), (count, steps, 2))
         )
         arrays = [wp.from_torch(tensor) for tensor in (self._first, returns, last, trajectory)]
-        self._play(policy, [wp.from_torch(genomes.detach().contiguous()), task.horizon, *arrays], count)
+        inputs = [wp.from_torch(genomes.detach().contiguous()), task.horizon, *arrays]
+        play_all(play_kernel(policy), count, inputs, self._threads, self.device)
         return Played(
             returns=returns, descriptor=last, success=returns > 0, trajectory=trajectory if record else None,
             length=torch.full((count,), task.horizon, dtype=torch.int64, device=self.device),
         )  # fmt: skip
-
-    def _play(self, policy: FeedForward, shared: list[Any], count: int) -> None:
-        """Share the policies among threads; a launch releases the GIL, so they run side by side."""
-        kernel, place = play_kernel(policy), launch_place(self.device)
-        wanted = max(1, min(self._threads, count))
-        edges = [round(i * count / wanted) for i in range(wanted + 1)]
-        launches = [
-            wp.launch(kernel, dim=stop - start, inputs=[start, *shared], record_cmd=True, **place)
-            for start, stop in itertools.pairwise(edges)
-        ]
-        if wanted == 1:
-            launches[0].launch(**{name: value for name, value in place.items() if name == "stream"})
-            return
-        with ThreadPoolExecutor(wanted) as pool:
-            for done in [pool.submit(launch.launch) for launch in launches]:
-                done.result()
 
     # Snapshots --------------------------------------------------------------------------------------------------------
 

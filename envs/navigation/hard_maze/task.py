@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from cairngym.envs.core import State, StateField, Task
+from cairngym.envs.areas import AreaTask
+from cairngym.envs.core import State, StateField
 from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.navigation.hard_maze.maze_map import AREAS, CELL, HORIZON, REACH, SIZE, START, WALLS, ways
 
 PLACES = " and ".join(f"({x:g}, {y:g})" for x, y, _ in AREAS)
 
 
-class HardMazeTask(Task):
+class HardMazeTask(AreaTask):
     """Be in a reward area when the episode ends: reward (r - d) / r in its last step, zero in all others.
 
-    d is the distance to the middle of the area and r its radius. Nothing ends an episode before its horizon, and a
-    success is an episode whose last step earns something: passing through an area is none. The observation is what
-    evolved policies are fed in the literature, without any scaling: three lasers in [0, 100] at +45, 0 and -45 degrees
-    from the heading, then the bumpers at negative and at positive angles, 0 or 1.
+    d is the distance to the middle of the area and r its radius, see `AreaTask`. The observation is what evolved
+    policies are fed in the literature, without any scaling: three lasers in [0, 100] at +45, 0 and -45 degrees from the
+    heading, then the bumpers at negative and at positive angles, 0 or 1.
 
     Attributes:
         reward_areas: middle and radius of each area, in the descriptor's coordinates.
@@ -30,8 +30,7 @@ class HardMazeTask(Task):
         f"area's middle as possible; the middles are at {PLACES}."
     )
     horizon = HORIZON
-    terminate_on_success = False
-    reward_range = (0.0, 1.0)
+    distance_field, way_field = "distance_to_areas", "path_distance"
     progress_fields = ("path_distance", "distance_to_areas", "steps_left")
     count_fields = ("position",)
     descriptor = BehaviorDescriptor(
@@ -44,36 +43,11 @@ class HardMazeTask(Task):
         high = np.array([REACH] * 3 + [1.0] * 2, dtype=np.float32)
         self.single_observation_space = spaces.Box(np.zeros_like(high), high, dtype=np.float32)
         start = ways()[:, int(START[1] / CELL), int(START[0] / CELL)]
-        self._radii = [area[2] for area in AREAS]
-        self._planned = [float(way) - radius for way, radius in zip(start, self._radii, strict=True)]
+        super().__init__(start.tolist())
 
     def observe(self, state: State) -> torch.Tensor:
         """Lasers and bumpers, `(B, 5)`."""
         return torch.cat((state["lasers"], state["bumpers"]), dim=1)
-
-    def success(self, state: State) -> torch.Tensor:
-        """Whether the time is up within an area, bool `(B,)`."""
-        return (state["steps_left"] == 0) & (self.worth(state) > 0)
-
-    def worth(self, state: State) -> torch.Tensor:
-        """What an episode earns that ends in this state, float32 `(B,)`."""
-        radii = torch.tensor(self._radii, device=state["distance_to_areas"].device)
-        return ((radii - state["distance_to_areas"]) / radii).amax(dim=1).clamp(min=0.0)
-
-    def reward(self, state: State, success: torch.Tensor, failure: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        """What the step earns, float32 `(B,)`."""
-        del failure, length
-        return torch.where(success, self.worth(state), 0.0)
-
-    def progress(self, state: State) -> torch.Tensor:
-        """Share of the shortest way to an area, the one the robot is farthest towards, float32 `(B,)`.
-
-        It is one in an area also before the time is up.
-        """
-        far = state["path_distance"]
-        radii, planned = (torch.tensor(values, device=far.device) for values in (self._radii, self._planned))
-        share = (1.0 - (far - radii).clamp(min=0.0) / planned).clamp(0.0, 1.0).amax(dim=1)
-        return torch.where((state["distance_to_areas"] < radii).any(dim=1), 1.0, share)
 
 
 def state_spec() -> dict[str, StateField]:

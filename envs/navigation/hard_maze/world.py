@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +22,7 @@ from cairngym.envs.navigation.hard_maze.maze_map import AREAS, CELL, HORIZON, WA
 from cairngym.envs.navigation.hard_maze.outputs import Outputs, allocate
 from cairngym.envs.navigation.hard_maze.play_kernels import play_kernel
 from cairngym.envs.navigation.hard_maze.task import state_spec
-from cairngym.envs.policy_kernels import launch_place
+from cairngym.envs.policy_kernels import launch_place, play_all
 from cairngym.envs.state_view import StateView
 from cairngym.envs.warp_setup import start_warp
 
@@ -168,29 +166,12 @@ class HardMazeWorld(WorldSpec, FusedWorld):
         trajectory = torch.zeros((count, steps, 2), dtype=torch.float32, device=self.device)
         settings = self._settings(AutoresetMode.SAME_STEP, horizon)
         arrays = [array(tensor) for tensor in (genomes.detach().contiguous(), returns, last, trajectory)]
-        self._play(policy, [arrays[0], settings, *arrays[1:]], count)
+        play_all(play_kernel(policy), count, [arrays[0], settings, *arrays[1:]], self._threads, self.device)
         length = torch.full((count,), horizon, dtype=torch.int64, device=self.device)
         return Played(
             returns=returns, descriptor=last, success=returns > 0, length=length,
             trajectory=trajectory if record else None,
         )  # fmt: skip
-
-    def _play(self, policy: FeedForward, shared: list[Any], count: int) -> None:
-        if not count:
-            return
-        kernel, place = play_kernel(policy), launch_place(self.device)
-        wanted = min(self._threads, count)
-        edges = [round(i * count / wanted) for i in range(wanted + 1)]
-        launches = [
-            wp.launch(kernel, dim=stop - start, inputs=[start, *shared], record_cmd=True, **place)
-            for start, stop in itertools.pairwise(edges)
-        ]
-        if wanted == 1:
-            launches[0].launch(**{name: value for name, value in place.items() if name == "stream"})
-            return
-        with ThreadPoolExecutor(wanted) as pool:  # a launch releases the GIL, so they run side by side
-            for done in [pool.submit(launch.launch) for launch in launches]:
-                done.result()
 
     # Snapshots --------------------------------------------------------------------------------------------------------
 
