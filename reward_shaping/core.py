@@ -169,7 +169,7 @@ class ShapedEnv(TensorWrapper):
         info = {
             **info, "task_reward": transition.reward,
             "reward_terms": {**info.get("reward_terms", {}), **values},
-            "intrinsic_reward": info.get("intrinsic_reward", 0.0) + intrinsic,
+            "intrinsic_reward": info["intrinsic_reward"] + intrinsic if "intrinsic_reward" in info else intrinsic,
         }  # fmt: skip
         for term in self.own_terms:
             term.shaper.observe(transition)
@@ -179,26 +179,26 @@ class ShapedEnv(TensorWrapper):
     def _evaluate(
         self, transition: Transition, reward: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        intrinsic = torch.zeros_like(reward)
-        values = {}
+        values: dict[str, torch.Tensor] = {}
+        intrinsic: torch.Tensor | None = None
         for term in self.own_terms:
             value = self._value(term, transition)
             values[term.name] = value
-            reward = reward + term.weight * value
+            weighed = term.weight * value
+            reward = reward + weighed
             if term.shaper.stream == "intrinsic":
-                intrinsic = intrinsic + term.weight * value
-        return reward, intrinsic, values
+                intrinsic = weighed if intrinsic is None else intrinsic + weighed
+        return reward, torch.zeros_like(reward) if intrinsic is None else intrinsic, values
 
     def _value(self, term: Term, transition: Transition) -> torch.Tensor:
         value = term.shaper.shape(transition).detach().to(torch.float32)
         check_shape(f"the term {term.name!r}", value, (self.num_envs,), "(num_envs,)")
         if transition.valid is not None:
             value = torch.where(transition.valid, value, 0.0)
-        sound = torch.isfinite(value).all()
-        if self.device.type == "cpu":
-            check_finite(term.name, sound)
-        else:
-            self._sound[term.name] &= sound
+        if self.device.type != "cpu":
+            self._sound[term.name] &= torch.isfinite(value).all()
+        elif not math.isfinite(float(value.sum())):  # quicker; a sum may overflow though
+            check_finite(term.name, torch.isfinite(value).all())
         return value
 
     def update_shapers(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ from cairngym.reward_shaping.core import Shaper
 COUNT_BITS = 16
 """An episodic entry holds a count in its lower bits, and above them the episode's number modulo 2^15."""
 LARGEST_COUNT = 2**COUNT_BITS - 1
-STAMPS = 2 ** (31 - COUNT_BITS)
+LARGEST_STAMP = 2**31 - 2**COUNT_BITS
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -80,6 +80,7 @@ class CountShaper(Shaper):
         self._given = (key,) if isinstance(key, str) else tuple(key or ())
         self.requires = self._given
         self._found: tuple[Transition, torch.Tensor, torch.Tensor] | None = None
+        self._tables: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def bind(self, env: TensorEnv) -> None:
         """Choose the key and lay out an empty table."""
@@ -89,7 +90,7 @@ class CountShaper(Shaper):
         self._table = torch.zeros(self._rows << self.bits, dtype=torch.int32, device=env.device)
         self._stamp = torch.zeros(env.num_envs, dtype=torch.int32, device=env.device)
         self._multipliers = torch.empty(0, dtype=torch.int64, device=env.device)
-        self._found = None
+        self._found = self._tables = None
 
     def columns(self, state: State) -> torch.Tensor:
         """The key of every state as integers, int64 `(B, columns)`."""
@@ -108,23 +109,31 @@ class CountShaper(Shaper):
         columns = self.columns(state)
         if len(self._multipliers) != columns.shape[1]:
             self._multipliers = _multipliers(columns.shape[1], self.bits).to(self._device)
-        mixed = (columns * self._multipliers).sum(dim=1)
-        return (mixed >> (64 - self.bits)) & ((1 << self.bits) - 1)
+        if columns.device.type == "cpu":
+            mixed = torch.mv(columns, self._multipliers)
+        else:  # where torch has no products of integer matrices
+            mixed = (columns * self._multipliers).sum(dim=1)
+        return (mixed >> (64 - self.bits)).bitwise_and_((1 << self.bits) - 1)
 
     def _find(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """Where every arrival is counted, int64 `(B,)`, and the count before it, int32 `(B,)`."""
         if self._found is None or self._found[0] is not transition:
             entries = self.slot(transition.next_state)
             if self.mode == "lifelong":
-                self._found = transition, entries, self._table[entries]
+                self._found = transition, entries, self._table.index_select(0, entries)
                 return self._found[1:]
             if transition.env_id is None:
                 raise ValueError("Episodic counts belong to a running episode; keep the value that was collected.")
-            entries = entries + (transition.env_id << self.bits)
-            held = self._table[entries]
-            current = held >> COUNT_BITS == self._stamp
-            self._found = transition, entries, torch.where(current, held & LARGEST_COUNT, 0)
+            entries += self._first_entries(transition.env_id)
+            before = self._table.index_select(0, entries).bitwise_xor_(self._stamp)  # the count, if the stamps agree
+            self._found = transition, entries, before.masked_fill_(before > LARGEST_COUNT, 0)
         return self._found[1:]
+
+    def _first_entries(self, env_id: torch.Tensor) -> torch.Tensor:
+        """Where the tables of envs begin, int64 `(B,)`; a running env names the same ones at every step."""
+        if self._tables is None or self._tables[0] is not env_id:
+            self._tables = env_id, env_id << self.bits
+        return self._tables[1]
 
     def shape(self, transition: Transition) -> torch.Tensor:
         """The bonus, float32 `(B,)` in (0, 1]."""
@@ -137,31 +146,32 @@ class CountShaper(Shaper):
             arrived = torch.ones_like(entries) if transition.valid is None else transition.valid
             self._table.index_add_(0, entries, arrived.to(torch.int32))
         else:
-            held = self._stamp << COUNT_BITS | (before + 1).clamp(max=LARGEST_COUNT)
+            held = (before + 1).clamp_(max=LARGEST_COUNT).bitwise_or_(self._stamp)
             if transition.valid is not None:
                 held = torch.where(transition.valid, held, self._table[entries])
-            self._table[entries] = held
+            self._table.index_copy_(0, entries, held)
         self._found = None
 
     def begin(self, mask: torch.Tensor) -> None:
         """Number the masked envs' new episodes."""
-        self._stamp = (self._stamp + mask) % STAMPS
         self._found = None
+        if mask.device.type != "cpu" or bool(mask.any()):
+            self._stamp.add_(mask, alpha=1 << COUNT_BITS).bitwise_and_(LARGEST_STAMP)
 
     def get_state(self) -> dict[str, Any]:
         """Copy the entries in use."""
         table = self._table.view(self._rows, -1)
         used = table != 0
         if self.mode == "episodic":
-            used &= table >> COUNT_BITS == self._stamp.unsqueeze(1)
+            used &= (table & LARGEST_STAMP) == self._stamp.unsqueeze(1)
         where = used.flatten().nonzero().squeeze(1)
-        return {"entries": where, "values": self._table[where], "stamp": self._stamp.clone()}
+        return {"entries": where, "values": self._table[where], "stamp": self._stamp >> COUNT_BITS}
 
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
         """Return to a copy."""
         self._table.zero_()
         self._table[snapshot["entries"]] = snapshot["values"]
-        self._stamp = snapshot["stamp"].clone()
+        self._stamp = snapshot["stamp"] << COUNT_BITS
         self._found = None
 
 

@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode
 
 from cairngym.envs.core import Transition
 from cairngym.envs.registry import make
-from cairngym.reward_shaping.curiosity.count import LARGEST_COUNT, STAMPS, CountShaper
+from cairngym.reward_shaping.curiosity.count import LARGEST_COUNT, LARGEST_STAMP, CountShaper
 from cairngym.reward_shaping.registry import shape
 
 
@@ -136,7 +136,7 @@ def test_long_lives_stay_in_range():
         shaper.observe(here)
     assert float(shaper.shape(here)) == pytest.approx((LARGEST_COUNT + 1) ** -0.5)
     shaper.begin(torch.tensor([True]))
-    shaper._stamp.fill_(STAMPS - 1)
+    shaper._stamp.fill_(LARGEST_STAMP)
     shaper.observe(here)
     assert float(shaper.shape(here)) == pytest.approx(2**-0.5), "the largest stamp fits"
     shaper.begin(torch.tensor([True]))
