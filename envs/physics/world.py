@@ -14,6 +14,7 @@ from gymnasium import spaces
 from cairngym.envs.data import State, StateField
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.physics.camera import Camera, Marker, check_camera, check_size
+from cairngym.envs.physics.disturbance import Disturbance
 from cairngym.envs.physics.driver import make_driver
 from cairngym.envs.physics.render import OffscreenRenderer
 from cairngym.envs.random import Stream, uniform
@@ -93,6 +94,9 @@ class PhysicsWorld(World):
     evaluates: bool = False
     """Whether env i's episode e takes beginning (i + e) modulo `EVALUATION_BEGINNINGS`, whatever the seed."""
 
+    disturbance: Disturbance | None = None
+    """What comes between the world and its simulations, if anything does."""
+
     def constrain(self) -> None:
         """Correct the state after the substeps, for instance to lock a joint; nothing by default."""
         return
@@ -104,9 +108,13 @@ class PhysicsWorld(World):
         if self.device.type == "cpu" and not bool(mask.any()):
             return
         self.driver.reset(mask)
+        if self.disturbance is not None:
+            self.disturbance.begin(mask, episodes)
         self.place(mask, self._draw(episodes).to(self.driver.dtype))
         self.driver.forward(mask)
         self._measured = None
+        if self.disturbance is not None:
+            self.disturbance.placed(mask)
 
     def _draw(self, episodes: Episodes) -> torch.Tensor:
         if not self.evaluates:
@@ -118,7 +126,7 @@ class PhysicsWorld(World):
         """Step every world; actions that are not finite, which only a GPU lets through, count as zero."""
         sound = torch.nan_to_num(action.to(self.driver.dtype), 0.0, 0.0, 0.0).clamp(-1.0, 1.0)
         self.control(sound)
-        self.driver.step(self.substeps)
+        (self.disturbance or self.driver).step(self.substeps)
         self.constrain()
         if self.kinematics:
             self.driver.forward()
@@ -196,7 +204,8 @@ class PhysicsWorld(World):
 
     def get_state(self) -> dict[str, Any]:
         """Copy the physics and the variables."""
-        return {
+        disturbance = {} if self.disturbance is None else {"disturbance": self.disturbance.get_state()}
+        return disturbance | {
             "physics": self.driver.get_state(),
             "variables": {name: value.clone() for name, value in self.variables.items()},
         }
@@ -204,6 +213,8 @@ class PhysicsWorld(World):
     def set_state(self, snapshot: Mapping[str, Any]) -> None:
         """Return to a copy."""
         self.driver.set_state(snapshot["physics"])
+        if self.disturbance is not None:
+            self.disturbance.set_state(snapshot["disturbance"])
         for name, value in snapshot["variables"].items():
             self.variables[name].copy_(value)
         self._measured = None
