@@ -49,6 +49,13 @@ _oracles: dict[str, OracleEntry] = {
         make="cairngym.agents.oracles:_fetch",
     ),
     "point_maze": OracleEntry(ids=r"PointMaze_.*", tasks="PointMaze_*", make="cairngym.agents.oracles:_point_maze"),
+    "quadrotor": OracleEntry(ids=r"Quadrotor-v\d+", tasks="Quadrotor", make="cairngym.agents.oracles:_quadrotor"),
+    "differential_drive": OracleEntry(
+        ids=r"DifferentialDrive-v\d+", tasks="DifferentialDrive", make="cairngym.agents.oracles:_differential_drive"
+    ),
+    "franka_reach": OracleEntry(
+        ids=r"FrankaReach-v\d+", tasks="FrankaReach", make="cairngym.agents.oracles:_franka_reach"
+    ),
     "lidar": OracleEntry(ids=r"LidarRooms-.*", tasks="LidarRooms-*", make="cairngym.agents.oracles:_lidar"),
     "stl": OracleEntry(
         ids=r"Stl(Linear|Unicycle|Quadrotor|Franka)-.*",
@@ -231,3 +238,21 @@ def _stl(env: TensorEnv) -> Policy:
 
     world: Any = env.world
     return _of_state(Oracle(world.inner).act)
+
+
+def _quadrotor(env: TensorEnv) -> Policy:
+    from cairngym.envs.navigation.quadrotor_oracle import fly
+
+    return _of_state(fly)
+
+
+def _differential_drive(env: TensorEnv) -> Policy:
+    from cairngym.envs.navigation.differential_drive_oracle import drive
+
+    return _of_state(drive)
+
+
+def _franka_reach(env: TensorEnv) -> Policy:
+    from cairngym.envs.manipulation.franka_reach_oracle import FrankaReachOracle
+
+    return _of_state(FrankaReachOracle(env.device))

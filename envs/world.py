@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from cairngym.envs.data import Observation, Outcome, State, StateField, refreshed
 from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.episodes import Episodes
+from cairngym.envs.layout import Layout, Quantity
 from cairngym.envs.state_view import StateRows
 
 
@@ -24,6 +25,8 @@ class WorldSpec(ABC):
     num_envs: int
     device: torch.device
     single_action_space: spaces.Space
+    action_layout: tuple[Quantity, ...] = ()
+    """What the numbers of an action are, in order; empty where nothing is declared."""
     state_spec: Mapping[str, StateField]
     episodes: Episodes
     """The lives of the N copies; handed over by `TensorEnv`, which keeps them."""
@@ -153,6 +156,9 @@ class TaskSpec(ABC):
     categories: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({})
     """For entries of the observation that hold codes: for each channel of the last axis, the codes worth telling apart.
     Networks encode these one-hot and drop a channel that has none."""
+    observation_layout: Layout = MappingProxyType({})
+    """What the numbers of the observation are, in order, by its entry ("observation" for a lone one); an entry of which
+    nothing is declared is left out."""
     progress_fields: tuple[str, ...] = ()
     """The state fields `progress` reads; empty means all of them."""
     count_fields: tuple[str, ...] = ()

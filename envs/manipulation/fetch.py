@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cairngym.envs.data import StateField
+from cairngym.envs.layout import Quantity
 from cairngym.envs.manipulation.fetch_config import FetchConfig
 from cairngym.envs.physics.camera import Camera
 from cairngym.envs.physics.kinematics import matrix_to_euler, point_velocity
@@ -47,6 +48,7 @@ class FetchWorld(PhysicsWorld):
 
     camera = Camera(lookat=(1.3, 0.75, 0.55), distance=1.8, azimuth=132.0, elevation=-24.0)
     hidden_sites = ("target0",)
+    action_layout = (Quantity(name="gripper_step", unit="1", size=3), Quantity(name="finger_step", unit="1"))
 
     def __init__(
         self, config: FetchConfig, num_envs: int, device: str, *, dtype: torch.dtype, driver: dict[str, Any]

@@ -9,6 +9,7 @@ import torch
 from cairngym.envs.core import State, TensorEnv
 from cairngym.envs.descriptors import BehaviorDescriptor
 from cairngym.envs.goals import GoalTask
+from cairngym.envs.layout import Layout, Quantity
 from cairngym.envs.manipulation.fetch import FetchWorld
 from cairngym.envs.manipulation.fetch_config import FETCH, FetchConfig
 from cairngym.envs.physics.options import PhysicsOptions
@@ -40,6 +41,7 @@ class FetchTask(GoalTask):
         )  # fmt: skip
         self.instruction, self.has_object = config.instruction, config.has_object
         self.progress_fields = ("object_position" if config.has_object else "gripper_position", "goal")
+        self.observation_layout = observation_layout(has_object=config.has_object)
         self.count_fields = self.progress_fields[:1]
         low, high = LONG_TABLE if any(config.target_offset) else TABLE
         entries = tuple((self.count_fields[0], axis) for axis in range(2))
@@ -64,6 +66,21 @@ class FetchTask(GoalTask):
     def achieved_goal(self, state: State) -> torch.Tensor:
         """Where the object, or without one the gripper, is, `(B, 3)`."""
         return state["object_position" if self.has_object else "gripper_position"]
+
+
+def observation_layout(*, has_object: bool) -> Layout:
+    """What the numbers of the observation are, with or without an object."""
+    thing: tuple[str | Quantity, ...] = ()
+    turning: tuple[str | Quantity, ...] = ()
+    if has_object:
+        thing = ("object_position", Quantity(name="object_position - gripper_position", unit="m", size=3))
+        relative = Quantity(name="object_velocity - gripper_velocity", unit="m/step", size=3)
+        turning = ("object_rotation", relative, "object_rotation_velocity")
+    return {
+        "observation": ("gripper_position", *thing, "finger_position", *turning, "gripper_velocity", "finger_velocity"),
+        "achieved_goal": ("object_position" if has_object else "gripper_position",),
+        "desired_goal": ("goal",),
+    }
 
 
 def make_fetch(

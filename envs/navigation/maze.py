@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import mujoco
 import torch
 
 from cairngym.envs.data import State, StateField
 from cairngym.envs.episodes import Episodes
 from cairngym.envs.goals import goal_distance
+from cairngym.envs.layout import Quantity
 from cairngym.envs.navigation.maze_cells import Pool, cell_numbers, check_joined, farthest_pairs
 from cairngym.envs.navigation.maze_config import NOISE, THRESHOLD, Agent, Reading
 from cairngym.envs.navigation.maze_maps import MazeMap
@@ -72,6 +74,8 @@ class MazeWorld(PhysicsWorld):
         )
         self.goal_radius, self.goal_height = 0.2 * agent.scaling, agent.wall_height / 2 * agent.scaling
         self.agent, self._moves = agent, reset_target
+        motors = (mujoco.mj_id2name(self.model, mujoco.mjtObj.mjOBJ_ACTUATOR, k) for k in range(agent.actuators))
+        self.action_layout = tuple(Quantity(name=name or f"motor_{k}", unit="1") for k, name in enumerate(motors))
         self.paths = MazePaths(maze, agent.scaling, self.device, self.driver.dtype)
         number = {cell: k for k, cell in enumerate(maze.free)}
         self._goals = Pool([number[cell] for cell in maze.goals], len(number), self.device)

@@ -54,6 +54,9 @@ class MazeTask(GoalTask):
         lasting = ", and keep it there" if continuing_task else ""
         self.instruction = f"Move the agent through the maze to within {THRESHOLD} m of the goal{lasting}."
         self._paths, self._shown = paths, config.agent.observation
+        self.observation_layout = {
+            "observation": self._shown, "achieved_goal": ("position",), "desired_goal": (self.goal_field,),
+        }  # fmt: skip
         rows, columns = paths.maze.shape
         half = (columns / 2 * paths.scaling, rows / 2 * paths.scaling)
         self.descriptor = BehaviorDescriptor(

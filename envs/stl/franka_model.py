@@ -50,7 +50,7 @@ def franka_model() -> mujoco.MjModel:
 @functools.cache  # half a second, for the meshes
 def _compiled() -> mujoco.MjModel:
     spec = mujoco.MjSpec.from_file(str(package_file(*KITCHEN)))
-    _clear(spec)
+    leave_the_arm(spec)
     _drive(spec)
     for geom in spec.geoms:
         if geom.contype:
@@ -66,7 +66,7 @@ def _compiled() -> mujoco.MjModel:
     return model
 
 
-def _clear(spec: mujoco.MjSpec) -> None:
+def leave_the_arm(spec: mujoco.MjSpec) -> None:
     """Leave the arm and the floor, and put the arm's base at the origin."""
     for entry in (*spec.keys, *spec.equalities):
         spec.delete(entry)
