@@ -24,6 +24,7 @@ _wrappers: Factories[TensorWrapper] = Factories(
         "flags": "cairngym.reward_shaping.temporal.flags:FlagObservation",
         "frame_stack": "cairngym.envs.wrappers:FrameStack",
         "pixels": "cairngym.envs.pixels:PixelObservation",
+        "randomization": "cairngym.sim2real.randomization.wrapper:Randomization",
         "residual": "cairngym.reward_shaping.residual.wrapper:Residual",
         "sticky_actions": "cairngym.envs.wrappers:StickyActions",
         "temporal": "cairngym.reward_shaping.temporal.observation:TemporalObservation",

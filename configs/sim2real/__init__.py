@@ -1,0 +1,1 @@
+"""The randomizations that are known by name."""
