@@ -1,0 +1,1 @@
+"""Robots at the far end of a middleware that others use too."""

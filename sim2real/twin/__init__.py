@@ -1,0 +1,1 @@
+"""Robots that are simulations in processes of their own, with hidden parameters, delays and noise."""
