@@ -65,12 +65,13 @@ class RecordedProvider(Provider):
     question means the same answer, `repeat=True` starts again from the first.
 
     Args:
-        source: a cassette (JSONL), a folder of cassettes read in order of their names, or the name of a packaged one;
-            None for all that are packaged in `cairngym/configs/llm`.
+        source: the name of a packaged cassette, a cassette of your own (JSONL), or a folder of some, read in order of
+            their names; None for all that are packaged in `cairngym/configs/llm`.
         repeat: start again where all candidates have been served.
 
     Raises:
         UnknownNameError: no such file, folder or packaged cassette.
+        FileNotFoundError: a folder without cassettes.
         ValueError: a cassette that can't be read, by file and line.
     """
 
@@ -179,18 +180,21 @@ def record_command(request: ChatRequest | None, source: str | Path | None = None
 
 
 def _cassettes(source: str | Path | None) -> list[Source]:
-    if source is not None and Path(source).is_file():
-        return [Path(source)]
-    if source is not None and Path(source).is_dir():
-        return list(sorted(Path(source).glob("*.jsonl")))
     folder = files("cairngym.configs") / "llm"
     entries = folder.iterdir() if folder.is_dir() else ()
     packaged = {entry.name.removesuffix(".jsonl"): entry for entry in entries if entry.name.endswith(".jsonl")}
     if source is None:
         return [packaged[name] for name in sorted(packaged)]
-    if str(source) not in packaged:
-        raise unknown_name("cassette, neither a file nor a folder nor packaged,", str(source), packaged)
-    return [packaged[str(source)]]
+    if str(source) in packaged:  # whatever else the working folder has of that name
+        return [packaged[str(source)]]
+    if Path(source).is_file():
+        return [Path(source)]
+    if not Path(source).is_dir():
+        raise unknown_name("cassette, neither packaged nor a file nor a folder,", str(source), packaged)
+    found = sorted(Path(source).glob("*.jsonl"))
+    if not found:
+        raise FileNotFoundError(f"Expected recordings (*.jsonl) in the folder {source}, got none.")
+    return list(found)
 
 
 def _joined(parts: list[tuple[Recording, int]]) -> Completion:

@@ -117,6 +117,15 @@ def test_packaged_cassettes_are_found_by_name(tmp_path, monkeypatch, cassette):
         make_provider("recorded:pusch")
 
 
+def test_a_folder_of_the_same_name_hides_no_packaged_cassette(tmp_path, monkeypatch):
+    (tmp_path / "beacons").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert len(RecordedProvider("beacons").hashes) > 0
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"recordings \(\*\.jsonl\) in the folder empty"):
+        RecordedProvider("empty")
+
+
 def test_what_is_packaged_can_be_read():
     provider = make_provider("recorded:")
     assert len(set(provider.hashes)) == len(provider.hashes)
@@ -176,7 +185,7 @@ def test_recording_needs_a_date(connect, tmp_path):
     ("spec", "error", "says"),
     [
         ("recorded", UnknownNameError, "Did you mean 'recorded:'"),
-        ("recorded:nowhere.jsonl", UnknownNameError, "neither a file nor a folder nor packaged"),
+        ("recorded:nowhere.jsonl", UnknownNameError, "neither packaged nor a file nor a folder"),
         ("openai:", ValueError, "no model"),
         ("endpoint:http://localhost:8000/v1", ValueError, "no model"),
         ("endpoint:#tiny", ValueError, "no URL"),
