@@ -293,7 +293,8 @@ class PPO(Agent):
         self.optimizer.load_state_dict(snapshot["optimizer"])
         self.generator.set_state(snapshot["generator"].cpu())
         self.steps_done, self.learning_rate = snapshot["steps_done"], snapshot["learning_rate"]
-        self.cloning.set_state(snapshot["cloning"])
+        if "cloning" in snapshot:  # checkpoints of agents that could not imitate have none
+            self.cloning.set_state(snapshot["cloning"])
         carried = {name: value.to(self.device, copy=True) for name, value in snapshot["carried"].items()}
         self._inputs = Inputs(carried["symbols"], carried["features"])
         self._memory, self._begins = carried["memory"], carried["begins"]

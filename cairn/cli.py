@@ -14,10 +14,12 @@ COMMANDS = {
     "compare": "run tasks x variants x seeds and report which variant wins",
     "report": "rebuild the report of a comparison from its files",
     "watch": "write a video of a trained policy",
+    "export": "write a trained policy as an ONNX file for robots, checked against the agent",
     "stl": "explain a temporal formula, or draw a policy that was trained to satisfy one",
     "reward": "rewards written by language models: prompts, programs, verification, feedback, recordings",
     "demo": "record demonstrations of oracles and trained runs, and look into recorded ones",
     "evolve": "have a language model write reward programs, and training choose between them",
+    "sim2real": "from a policy to the robot: hidden twins, the gap, identification, control",
     "check": "hold a comparison's results against the thresholds in its config",
     "bench": "measure how fast the worlds step",
 }

@@ -67,7 +67,7 @@ def keeps_layout(wrapper: TensorEnv) -> bool:
 
     if not isinstance(wrapper, TensorWrapper):
         return False
-    return type(wrapper).observation is TensorWrapper.observation or getattr(type(wrapper), "keeps_layout", False)
+    return type(wrapper).observation is TensorWrapper.observation or wrapper.keeps_layout
 
 
 def observation_quantities(env: TensorEnv) -> dict[str, tuple[Quantity, ...]]:

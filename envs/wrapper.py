@@ -25,7 +25,13 @@ class TensorWrapper(TensorEnv):
         env: the env to wrap.
         observation_space: one env's new observation space; None keeps the inner one.
         action_space: one env's new action space; None keeps the inner one.
+
+    Attributes:
+        keeps_layout: whether the numbers of an observation mean what they do without the wrapper, though `observation`
+            changes them, as noise does.
     """
+
+    keeps_layout: bool = False
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cairngym.experiments.config import Comparison, RunConfig, expand
-from cairngym.experiments.launcher import Finished, Launcher, LocalPool, train_job
+from cairngym.experiments.launcher import Finished, Job, Launcher, LocalPool, train_job
 from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.progress import ProgressDisplay
 from cairngym.experiments.resolve import resolve
@@ -114,7 +114,10 @@ def execute(runs: Runs, launcher: Launcher, console: Console) -> list[Finished]:
     names = [f"{config.task} {config.variant} seed {config.seed}" for config, _ in missing]
     jobs = [train_job(name, place.path) for name, (_, place) in zip(names, missing, strict=True)]
     failed: list[Finished] = []
-    with ProgressDisplay(runs, console) as display, closing(launcher.launch(jobs)) as results:
+    # A run can start from another's agent only once that one has finished.
+    waves = [[job for job, (c, _) in zip(jobs, missing, strict=True) if (c.start_from is None) == first]
+             for first in (True, False)]  # fmt: skip
+    with ProgressDisplay(runs, console) as display, closing(_launch(launcher, waves)) as results:
         for count, result in enumerate(results, start=1):
             index = indices[str(result.job.folder)]
             display.end(index)
@@ -123,6 +126,13 @@ def execute(runs: Runs, launcher: Launcher, console: Console) -> list[Finished]:
                 failed.append(result)
                 _record_failure(result, runs[index][1])
     return failed
+
+
+def _launch(launcher: Launcher, waves: Sequence[Sequence[Job]]) -> Generator[Finished, None, None]:
+    """Run wave after wave of jobs; closing the iterator stops what still runs."""
+    for jobs in waves:
+        with closing(launcher.launch(jobs)) as results:
+            yield from results
 
 
 def _tell(result: Finished, place: RunFolder) -> str:

@@ -15,6 +15,7 @@ from cairngym.envs.checks import check_seed, unknown_name
 from cairngym.experiments.extensions import import_modules
 from cairngym.experiments.overlay import REST, ConfigError, build, load_yaml, merge, plain
 from cairngym.experiments.threshold import Threshold
+from cairngym.experiments.words import spelled
 
 Options = Mapping[str, Any]
 _NAME = re.compile(r"^[\w][\w.+-]*$")
@@ -71,6 +72,8 @@ class EvaluationConfig:
     """Seed of the evaluation envs; every run of a comparison meets the same episodes."""
     env: Options = field(default_factory=dict)
     """Env options laid over the training ones, e.g. `split: test`."""
+    wrappers: tuple[WrapperConfig, ...] | None = None
+    """Wrappers around the evaluation env in place of the run's own, e.g. other robots; None: the same ones."""
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.episodes < 1:
@@ -109,7 +112,9 @@ class RunConfig:
     variant: str = "sparse"
     seed: int = 0
     steps: int = 2_000_000
-    """Env steps to train for, all copies of the env counted."""
+    """Env steps to train for, all copies of the env counted, and those of a run that this one starts from."""
+    start_from: str | None = None
+    """Folder of a finished run whose agent this run goes on training, without its replay; as seen from this run's."""
     device: str = "cpu"
     agent: AgentConfig = AgentConfig()
     wrappers: tuple[WrapperConfig, ...] = ()
@@ -152,6 +157,10 @@ class TaskConfig:
     """Env steps for this task; default is the comparison's."""
     env: Options = field(default_factory=dict)
     """Env options for this task."""
+    agent: Options = field(default_factory=dict)
+    """Agent options for this task, laid over the comparison's; agents of another name do without them."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What `{word}` stands for in the options of wrappers on this task; `{task}` is always its id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +177,8 @@ class VariantConfig:
     env: Options = field(default_factory=dict)
     steps: Mapping[str, int] = field(default_factory=dict)
     """Env steps by task id, where they are not the task's: to compare at equal wall time, say."""
+    start_from: str | None = None
+    """The variant whose agent, trained on the same task with the same seed, goes on learning here; steps count on."""
 
     def on(self, tasks: tuple[str, ...]) -> VariantConfig:
         """The variant in a comparison of these tasks only."""
@@ -221,10 +232,25 @@ class Comparison:
         for threshold in self.thresholds:
             if threshold.variant not in self.variants:
                 raise ConfigError(f"thresholds: {unknown_name('variant', threshold.variant, self.variants)}")
+        _check_starts(self.variants)
 
     def steps_of(self, task: TaskConfig, variant: str) -> int:
         """Env steps of a variant's runs on a task."""
         return self.variants[variant].steps.get(task.id, task.steps or self.steps)
+
+
+def _check_starts(variants: Mapping[str, VariantConfig]) -> None:
+    """Raise `ConfigError` where a variant starts from none of the comparison, or from one that starts from another."""
+    for name, variant in variants.items():
+        if variant.start_from is None:
+            continue
+        if variant.start_from not in variants:
+            raise ConfigError(f"variants.{name}.start_from: {unknown_name('variant', variant.start_from, variants)}")
+        if variants[variant.start_from].start_from is not None:
+            raise ConfigError(
+                f"variants.{name}.start_from: expected a variant that begins anew, got {variant.start_from!r}, which "
+                f"starts from {variants[variant.start_from].start_from!r}."
+            )
 
 
 def _check_names(**names: str) -> None:
@@ -283,6 +309,7 @@ def only(comparison: Comparison, tasks: tuple[str, ...] = (), variants: tuple[st
     judged = tasks or ("all", *known)  # a bound on all tasks together says nothing about some of them
     tasks = tasks or tuple(known)
     variants = (*variants, comparison.baseline) if variants else tuple(comparison.variants)
+    variants += tuple(start for name in variants if (start := comparison.variants[name].start_from))
     return replace(
         comparison,
         tasks=tuple(task for task in comparison.tasks if task.id in tasks),
@@ -297,10 +324,12 @@ def expand(comparison: Comparison) -> list[RunConfig]:
         RunConfig(
             experiment=comparison.name, task=task.id, variant=name, seed=seed,
             steps=comparison.steps_of(task, name), device=comparison.device,
-            agent=_agent(comparison, variant, f"variants.{name}.agent"),
-            wrappers=variant.wrappers, shapers=variant.shapers, env=merge(merge(comparison.env, task.env), variant.env),
-            evaluation=comparison.evaluation, checkpoint=comparison.checkpoint, sinks=comparison.sinks,
-            imports=comparison.imports,
+            agent=_agent(comparison, task, variant, f"variants.{name}.agent"),
+            start_from=f"../../{variant.start_from}/seed_{seed}" if variant.start_from else None,
+            wrappers=_spell(task, variant.wrappers) or (), shapers=variant.shapers,
+            env=merge(merge(comparison.env, task.env), variant.env),
+            evaluation=replace(comparison.evaluation, wrappers=_spell(task, comparison.evaluation.wrappers)),
+            checkpoint=comparison.checkpoint, sinks=comparison.sinks, imports=comparison.imports,
         )
         for seed in comparison.seeds
         for task in comparison.tasks
@@ -308,8 +337,16 @@ def expand(comparison: Comparison) -> list[RunConfig]:
     ]  # fmt: skip
 
 
-def _agent(comparison: Comparison, variant: VariantConfig, source: str) -> AgentConfig:
-    """The variant's agent: the comparison's with other options, or one of another name with options of its own."""
-    shared = plain(comparison.agent)
+def _spell(task: TaskConfig, wrappers: tuple[WrapperConfig, ...] | None) -> tuple[WrapperConfig, ...] | None:
+    """The wrappers with the task's words in their options."""
+    if wrappers is None:
+        return None
+    words = {"task": task.id, **task.words}
+    return tuple(replace(w, options=spelled(w.options, words, f"wrapper {w.name!r}")) for w in wrappers)
+
+
+def _agent(comparison: Comparison, task: TaskConfig, variant: VariantConfig, source: str) -> AgentConfig:
+    """The variant's agent: the task's and the comparison's with other options, or one of another name with its own."""
+    shared = merge(plain(comparison.agent), task.agent)
     other = variant.agent.get("name", comparison.agent.name) != comparison.agent.name
     return build(AgentConfig, variant.agent if other else merge(shared, variant.agent), source=source)

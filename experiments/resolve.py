@@ -31,10 +31,13 @@ def resolve(config: RunConfig) -> RunConfig:
     cls = agent_config_class(config.agent.name)
     options = plain(build(cls, config.agent.options, source=f"agent {config.agent.name!r}"))
     options.pop("seed", None)
-    wrappers = tuple(_resolve_wrapper(wrapper) for wrapper in config.wrappers)
+    wrappers, evaluation = tuple(_resolve_wrapper(wrapper) for wrapper in config.wrappers), config.evaluation
+    if evaluation.wrappers is not None:
+        evaluation = replace(evaluation, wrappers=tuple(_resolve_wrapper(wrapper) for wrapper in evaluation.wrappers))
     shapers = tuple(_resolve_shaper(shaper, options, config.seed) for shaper in config.shapers)
     check_unique("shapers", [shaper.term or shaper.name for shaper in shapers])
-    return replace(config, agent=replace(config.agent, options=options), wrappers=wrappers, shapers=shapers)
+    agent = replace(config.agent, options=options)
+    return replace(config, agent=agent, wrappers=wrappers, shapers=shapers, evaluation=evaluation)
 
 
 def _resolve_wrapper(wrapper: WrapperConfig) -> WrapperConfig:

@@ -7,13 +7,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cairngym.experiments.config import RunConfig
+from cairngym.experiments.config import RunConfig, WrapperConfig
 from cairngym.experiments.launcher import PARENT
-from cairngym.experiments.overlay import write_yaml
+from cairngym.experiments.overlay import ConfigError, write_yaml
 from cairngym.experiments.provenance import hardware, versions
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.runfolder import (
@@ -71,26 +71,27 @@ def make_env(config: RunConfig) -> TensorEnv:
     from cairngym.reward_shaping.registry import shape
 
     env = make(config.task, num_envs=config.num_envs, device=config.device, seed=config.seed, **config.env)
-    env = wrap(config, env)
+    env = wrap(config.wrappers, env)
     for shaper in config.shapers:
         env = shape(env, shaper.name, shaper.weight, term=shaper.term, **shaper.options)
     return env
 
 
 def make_evaluation_env(config: RunConfig, *, num_envs: int, seed: int | None = None) -> TensorEnv:
-    """The env a run is evaluated on: in its wrappers, unshaped, with the evaluation's own seed and options."""
+    """The env a run is evaluated on: unshaped, with the evaluation's own seed, options and, where given, wrappers."""
     from cairngym.envs.registry import make
 
     options = {**config.env, **config.evaluation.env}
     seed = config.evaluation.seed if seed is None else seed
-    return wrap(config, make(config.task, num_envs=num_envs, device=config.device, seed=seed, **options))
+    wrappers = config.wrappers if config.evaluation.wrappers is None else config.evaluation.wrappers
+    return wrap(wrappers, make(config.task, num_envs=num_envs, device=config.device, seed=seed, **options))
 
 
-def wrap(config: RunConfig, env: TensorEnv) -> TensorEnv:
-    """Put the config's wrappers around `env`, the first innermost."""
+def wrap(wrappers: Iterable[WrapperConfig], env: TensorEnv) -> TensorEnv:
+    """Put wrappers around `env`, the first innermost."""
     from cairngym.envs.wrapper_registry import make_wrapper
 
-    for wrapper in config.wrappers:
+    for wrapper in wrappers:
         env = make_wrapper(wrapper.name, env, **wrapper.options)
     return env
 
@@ -145,7 +146,23 @@ class Session:
             self.tell(f"Warning: {note}")
             self._build()
             self.notes, self.resumes, self._wall = [note], 0, 0.0
+        if self.agent.steps_done == 0 and self.config.start_from is not None:
+            self._start_from(self.config.start_from)
         self.place.cut_metrics(self.agent.steps_done)
+
+    def _start_from(self, start: str) -> None:
+        """Take over the agent of a finished run, in new episodes and with an empty replay."""
+        place = RunFolder((self.place.path / start).resolve())
+        saved = place.load_checkpoint() if place.finished else None
+        if saved is None or saved["agent"] != self.agent.name:
+            found = "no finished run" if saved is None else f"one of {saved['agent']!r}"
+            raise ConfigError(
+                f"start_from: expected a finished run of the agent {self.agent.name!r} in {place.path}, got {found}."
+            )
+        # What was seen in another world is no experience of this one.
+        self.agent.set_state({key: None if key == "replay" else value for key, value in saved["state"].items()})
+        self.agent.forget_env()
+        self.tell(f"Going on from {place.path} at step {self.agent.steps_done:,}.")
 
     def _take(self, saved: Mapping[str, Any]) -> None:
         import torch

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from cairngym.envs.core import TensorEnv
 from cairngym.envs.data import Observation, State, StateField
 from cairngym.envs.goals import GOAL_KEYS
+from cairngym.envs.layout import observation_quantities, shared_unit, units
 from cairngym.envs.physics.world import PhysicsWorld
 from cairngym.sim2real.robot import Channel, RobotSpec
 
@@ -54,7 +55,7 @@ def robot_spec(env: TensorEnv, control_dt: float | None = None) -> RobotSpec:
 def _sensors(env: TensorEnv) -> tuple[Channel, ...]:
     """One channel of each name; observations go before state fields that are named like them."""
     unique: dict[str, Channel] = {}
-    for channel in (*_observations(env.single_observation_space), *_fields(env.state_spec), *_joints(env)):
+    for channel in (*_observations(env), *_fields(env.state_spec), *_joints(env)):
         unique.setdefault(channel.name, channel)
     return tuple(unique.values())
 
@@ -86,7 +87,8 @@ def _control_dt(env: TensorEnv, stated: float | None) -> float:
     return float(world.substeps * world.model.opt.timestep)
 
 
-def _observations(space: spaces.Space) -> list[Channel]:
+def _observations(env: TensorEnv) -> list[Channel]:
+    space, declared = env.single_observation_space, observation_quantities(env)
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {OBSERVATION: space}
     channels = []
     for name in sorted(parts, key=lambda name: (name not in GOAL_KEYS, name != OBSERVATION, name)):
@@ -97,7 +99,8 @@ def _observations(space: spaces.Space) -> list[Channel]:
                 "Robots publish no images or indices here; take the env without pixels, or read its state fields."
             )
         meaning = "What policies see." if name not in GOAL_KEYS[1:] else f"The {name.replace('_', ' ')}."
-        channels.append(Channel(name=name, size=int(np.prod(part.shape)), unit="mixed", description=meaning))
+        unit = shared_unit(units(declared[name])) if name in declared else "mixed"
+        channels.append(Channel(name=name, size=int(np.prod(part.shape)), unit=unit, description=meaning))
     return channels
 
 

@@ -38,6 +38,8 @@ __all__ = [
     "SensorNoise", "list_presets", "load_config", "parse_config", "resolve_config", "save_config", "to_yaml",
 ]  # fmt: skip
 PRESETS = "cairngym.configs.sim2real"
+FOLDERS = ("fleets", "identified", "identified_randomized")
+"""Of presets: what robots of a kind really are, what was identified on some of them, and ranges around that."""
 MAX_EVENTS = 128
 
 
@@ -65,25 +67,30 @@ class RandomizationConfig:
 
 
 def list_presets() -> list[str]:
-    """The names of the packaged presets, sorted."""
-    files = resources.files(PRESETS).iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    """The names of the packaged presets, sorted: `point_maze`, `fleets/point_maze` and others."""
+    root = resources.files(PRESETS)
+    folders = [("", root), *((f"{name}/", root / name) for name in FOLDERS)]
+    return sorted(
+        prefix + file.name.removesuffix(".yaml")
+        for prefix, folder in folders
+        for file in folder.iterdir()
+        if file.name.endswith(".yaml")
+    )
 
 
 def load_config(source: str | Path) -> RandomizationConfig:
-    """Read a preset by its name, or a YAML file by its path (with a suffix or a folder).
+    """Read a preset by its name, or a YAML file by its path.
 
     Raises:
         UnknownNameError: no preset of that name.
         ValueError: a file that can't be read, or what it says can't be; the message names file, key and nearest key.
     """
-    path = Path(source)
-    if path.suffix or len(path.parts) > 1:
-        return parse_config(load_mapping(path.read_text, str(path)), str(path))
-    name = str(source)
+    name, path = str(source), Path(source)
     if name not in list_presets():
-        raise unknown_name("randomization preset", name, list_presets())
-    file = resources.files(PRESETS) / f"{name}.yaml"
+        if not path.suffix:
+            raise unknown_name("randomization preset", name, list_presets())
+        return parse_config(load_mapping(path.read_text, name), name)
+    file = resources.files(PRESETS).joinpath(*f"{name}.yaml".split("/"))
     return parse_config(load_mapping(file.read_text, f"{name}.yaml"), f"{name}.yaml")
 
 

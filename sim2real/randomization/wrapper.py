@@ -51,6 +51,8 @@ class Randomization(TensorWrapper):
         ValueError: values that the model can't have, units out of range, or a world that is disturbed already.
     """
 
+    keeps_layout = True
+
     def __init__(
         self,
         env: TensorEnv,

@@ -29,7 +29,7 @@ from cairngym.experiments.config import (
     load_run,
 )
 from cairngym.experiments.launcher import Finished, Job, LocalPool
-from cairngym.experiments.overlay import write_yaml
+from cairngym.experiments.overlay import ConfigError, write_yaml
 from cairngym.experiments.run import run
 from cairngym.experiments.runfolder import MixedRunsError, RunFolder
 
@@ -258,3 +258,22 @@ def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path):
     for place in _places(tmp_path):
         assert _free(place)
         assert place.finished or place.load_checkpoint()["step"] == place.last_metrics()["step"]
+
+
+def test_variants_start_from_others_once_those_have_finished(tmp_path):
+    variants = {"tuned": VariantConfig(start_from="sparse", steps={"Chain-N10-v0": 512}), "sparse": VariantConfig()}
+    launcher = InProcess()
+    outcome = compare(replace(SMALL, variants=variants), tmp_path, launcher=launcher, console=screen())
+    assert (outcome.finished, outcome.failed) == (4, ())
+    assert ["sparse" in name for name in launcher.launched] == [True, True, False, False]
+    tuned = RunFolder(tmp_path / "small" / "Chain-N10-v0" / "tuned" / "seed_1")
+    assert load_run(tuned.config).start_from == "../../sparse/seed_1"
+    steps = [json.loads(line)["step"] for line in tuned.metrics.read_text().splitlines()]
+    assert min(steps) > 256
+    assert max(steps) == 512
+
+
+def test_a_variant_whose_start_failed_fails_with_its_reason(tmp_path):
+    variants = {"sparse": VariantConfig(), "tuned": VariantConfig(start_from="sparse")}
+    with pytest.raises(ConfigError, match="expected a finished run"):
+        compare(replace(SMALL, variants=variants), tmp_path, launcher=InProcess(fail=("sparse",)), console=screen())

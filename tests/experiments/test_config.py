@@ -270,3 +270,66 @@ def test_a_variant_may_have_steps_of_its_own(tmp_path):
     path.write_text(path.read_text().replace("{FetchReach-v4: 30}", "{FetchReahc-v4: 30}"))
     with pytest.raises(configs.ConfigError, match="Did you mean 'FetchReach-v4'"):
         configs.load_comparison(path)
+
+
+ROBOTS = """
+name: robots
+baseline: shared
+tasks:
+  - {id: Chain-N10-v0, words: {robot: chain}, agent: {gamma: 0.8, num_envs: 4}}
+  - id: Chain-N20-v0
+    words: {robot: long_chain}
+variants:
+  shared: {}
+  tuned:
+    start_from: shared
+    agent: {gamma: 0.7}
+    wrappers: [{name: frame_stack, keys: ["{robot}/{task}", other], frames: 2}]
+agent: {name: ppo, gamma: 0.9}
+evaluation:
+  wrappers: [{name: sticky_actions, where: {place: "fleets/{robot}"}}]
+"""
+
+
+def robots(tmp_path: Path, text: str = ROBOTS) -> dict[tuple[str, str], RunConfig]:
+    runs = expand(load_comparison(write(tmp_path, text)))
+    return {(run.task, run.variant): run for run in runs if run.seed == 0}
+
+
+def test_words_of_a_task_stand_in_the_options_of_wrappers(tmp_path):
+    runs = robots(tmp_path)
+    tuned = runs["Chain-N20-v0", "tuned"]
+    assert tuned.wrappers[0].options == {"keys": ["long_chain/Chain-N20-v0", "other"], "frames": 2}
+    for (task, _), run in runs.items():
+        word = {"Chain-N10-v0": "chain", "Chain-N20-v0": "long_chain"}[task]
+        assert run.evaluation.wrappers[0].options == {"where": {"place": f"fleets/{word}"}}
+    with pytest.raises(ConfigError, match=r"wrapper 'sticky_actions'.*robo.*Did you mean 'robot'"):
+        robots(tmp_path, ROBOTS.replace("fleets/{robot}", "fleets/{robo}"))
+
+
+def test_agent_options_of_a_task_lie_between_the_shared_ones_and_the_variants(tmp_path):
+    runs = robots(tmp_path)
+    assert runs["Chain-N10-v0", "shared"].agent.options == {"gamma": 0.8, "num_envs": 4}
+    assert runs["Chain-N10-v0", "tuned"].agent.options == {"gamma": 0.7, "num_envs": 4}
+    assert runs["Chain-N20-v0", "shared"].agent.options == {"gamma": 0.9}
+
+
+def test_a_variant_starts_from_the_run_of_the_same_task_and_seed(tmp_path):
+    runs = robots(tmp_path)
+    tuned = runs["Chain-N10-v0", "tuned"]
+    assert (tuned.folder / tuned.start_from).parts[-5:] == ("tuned", "seed_0", "..", "..", "shared", "seed_0")[-5:]
+    assert runs["Chain-N10-v0", "shared"].start_from is None
+
+
+@pytest.mark.parametrize(
+    ("start", "said"), [("share", "Did you mean 'shared'"), ("tuned", "a variant that begins anew, got 'tuned'")]
+)
+def test_a_variant_starts_from_one_that_begins_anew(tmp_path, start, said):
+    with pytest.raises(ConfigError, match=said):
+        load_comparison(write(tmp_path, ROBOTS.replace("start_from: shared", f"start_from: {start}")))
+
+
+def test_choosing_a_variant_keeps_the_one_it_starts_from(tmp_path):
+    text = ROBOTS.replace("baseline: shared", "baseline: plain").replace("  shared: {}", "  shared: {}\n  plain: {}")
+    chosen = configs.only(load_comparison(write(tmp_path, text)), variants=("tuned",))
+    assert set(chosen.variants) == {"plain", "shared", "tuned"}

@@ -379,3 +379,51 @@ def test_it_does_not_outlive_its_launcher(tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert RunFolder(tmp_path).load_checkpoint()["step"] == 128
+
+
+def test_evaluation_may_have_wrappers_of_its_own():
+    config = replace(TINY, wrappers=(WrapperConfig(name="frame_stack", options={"frames": 2}),))
+    plain = make_evaluation_env(config, num_envs=2)
+    assert plain.single_observation_space.shape == (20,)
+    other = WrapperConfig(name="frame_stack", options={"frames": 3})
+    config = resolve(replace(config, evaluation=replace(config.evaluation, wrappers=(other,))))
+    assert make_evaluation_env(config, num_envs=2).single_observation_space.shape == (30,)
+    assert make_env(config).single_observation_space.shape == (20,)
+    bare = replace(config, evaluation=replace(config.evaluation, wrappers=()))
+    assert make_evaluation_env(bare, num_envs=2).single_observation_space.shape == (10,)
+    with pytest.raises(UnknownNameError, match="frame_stack"):
+        resolve(replace(config, evaluation=replace(config.evaluation, wrappers=(WrapperConfig(name="frame_stac"),))))
+
+
+def test_a_run_goes_on_with_the_agent_it_starts_from(whole, tmp_path):
+    config = replace(TINY, steps=1536, start_from=str(whole))
+    said = []
+    summary = run(config, tmp_path / "on", tell=said.append)
+    assert summary["steps"] == 1536
+    assert "at step 1,024" in said[0]
+    assert next(record["step"] for record in lines(tmp_path / "on")) > 1024
+    begun = RunFolder(whole).load_checkpoint()["state"]
+    ended = RunFolder(tmp_path / "on").load_checkpoint()["state"]
+    assert (begun["steps_done"], ended["steps_done"]) == (1024, 1536)
+
+
+def test_a_run_that_started_from_another_resumes_from_its_own_checkpoint(whole, tmp_path, monkeypatch):
+    from cairngym.experiments import run as module
+
+    config, session = replace(TINY, steps=1536, start_from=str(whole)), module.Session
+    straight = run(config, tmp_path / "straight", tell=quiet)
+    monkeypatch.setattr(module, "Session", stop_at(1280))
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "stopped", tell=quiet)
+    monkeypatch.setattr(module, "Session", session)
+    resumed = run(config, tmp_path / "stopped", tell=quiet)
+    assert (resumed["resumes"], straight["resumes"]) == (1, 0)
+    assert resumed["final"] == straight["final"]
+
+
+def test_a_run_can_only_start_from_a_finished_run_of_its_agent(whole, tmp_path):
+    with pytest.raises(ConfigError, match=r"finished run of the agent 'ppo'.*got no finished run"):
+        run(replace(TINY, start_from=str(tmp_path / "nothing")), tmp_path / "a", tell=quiet)
+    maze = replace(TINY, task="PointMaze_Open-v3", agent=AgentConfig(name="td3", options={"num_envs": 2}), shapers=())
+    with pytest.raises(ConfigError, match=r"of the agent 'td3' in .* got one of 'ppo'"):
+        run(replace(maze, start_from=str(whole)), tmp_path / "b", tell=quiet)

@@ -34,7 +34,7 @@ def test_the_spec_says_what_a_maze_robot_measures(robot):
     assert (spec.robot, spec.control_dt, spec.rest) == (MAZE, 0.01, (0.0, 0.0))
     assert (spec.command.size, spec.command.unit, spec.command.low, spec.command.high) == (2, "1", (-1, -1), (1, 1))
     assert {sensor.name: (sensor.size, sensor.unit) for sensor in spec.sensors} == {
-        "observation": (4, "mixed"), "achieved_goal": (2, "mixed"), "desired_goal": (2, "mixed"),
+        "observation": (4, "m, m/s"), "achieved_goal": (2, "m"), "desired_goal": (2, "m"),
         "position": (2, "m"), "velocity": (2, "m/s"), "goal": (2, "m"), "path_distance": (1, "m"),
         "qpos": (2, "SI"), "qvel": (2, "SI"),
     }  # fmt: skip

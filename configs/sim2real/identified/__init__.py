@@ -1,0 +1,1 @@
+"""What was identified on robots of each kind, as randomization presets."""
