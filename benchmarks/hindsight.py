@@ -26,7 +26,8 @@ import cairngym
 from cairngym.agents.core import Agent
 from cairngym.agents.evaluation import evaluate
 from cairngym.agents.registry import make_agent
-from cairngym.experiments.config import RunConfig, expand, load_comparison
+from cairngym.experiments.config import RunConfig, load_comparison
+from cairngym.experiments.matrix import expand
 from cairngym.experiments.presets import find_config
 from cairngym.experiments.provenance import hardware, versions
 from cairngym.experiments.resolve import resolve

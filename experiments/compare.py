@@ -12,8 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cairngym.experiments.config import Comparison, RunConfig, expand
+from cairngym.experiments.config import Comparison, RunConfig
 from cairngym.experiments.launcher import Finished, Job, Launcher, LocalPool, train_job
+from cairngym.experiments.matrix import expand
 from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.progress import ProgressDisplay
 from cairngym.experiments.resolve import resolve

@@ -175,7 +175,8 @@ def _shapers(experiment: Experiment, variant: str) -> str:
     terms = [f"{shaper.weight:g} * {shaper.term or shaper.name}{_options(shaper.options)}" for shaper in config.shapers]
     changes = [f"{key}: {dict(options)}" for key, options in (("agent", config.agent), ("env", config.env)) if options]
     wrappers = [f"wrapped in {wrapper.text}" for wrapper in config.wrappers]
-    return ", ".join(["task reward" + "".join(f" + {term}" for term in terms), *wrappers, *changes])
+    starts = [f"going on from {config.start_from}"] if config.start_from else []
+    return ", ".join(["task reward" + "".join(f" + {term}" for term in terms), *starts, *wrappers, *changes])
 
 
 def _options(options: Mapping[str, Any]) -> str:

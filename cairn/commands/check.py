@@ -75,7 +75,7 @@ def load(options: Check) -> tuple[Comparison, Path]:
 
 def _made_otherwise(comparison: Comparison, root: Path) -> list[str]:
     """Runs that were made with other settings than the config's, whose results therefore say nothing about it."""
-    from cairngym.experiments.config import expand
+    from cairngym.experiments.matrix import expand
     from cairngym.experiments.resolve import resolve
     from cairngym.experiments.runfolder import changes
 

@@ -79,7 +79,8 @@ def load(options: Compare) -> Comparison:
         ConfigError: a file, key or value that can't be used.
         UnknownNameError: a task or variant that the comparison does not have.
     """
-    from cairngym.experiments.config import choose_seeds, load_comparison, only
+    from cairngym.experiments.config import load_comparison
+    from cairngym.experiments.matrix import choose_seeds, only
     from cairngym.experiments.overlay import merge, parse_overrides
     from cairngym.experiments.presets import find_config
 

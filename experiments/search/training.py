@@ -10,8 +10,9 @@ import numpy as np
 from rich.console import Console
 
 from cairngym.experiments.compare import check_mixing, execute
-from cairngym.experiments.config import Comparison, expand
+from cairngym.experiments.config import Comparison
 from cairngym.experiments.launcher import Launcher
+from cairngym.experiments.matrix import expand
 from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.records import COMPARISON_FILE, Run, read_metrics, read_run
 from cairngym.experiments.resolve import resolve

@@ -8,16 +8,9 @@ import pytest
 
 from cairngym.envs.checks import UnknownNameError
 from cairngym.experiments import config as configs
-from cairngym.experiments.config import (
-    Comparison,
-    RunConfig,
-    ShaperConfig,
-    WrapperConfig,
-    expand,
-    load_comparison,
-    load_run,
-)
+from cairngym.experiments.config import Comparison, RunConfig, ShaperConfig, WrapperConfig, load_comparison, load_run
 from cairngym.experiments.extensions import import_modules
+from cairngym.experiments.matrix import choose_seeds, expand, only
 from cairngym.experiments.overlay import (
     ConfigError,
     build,
@@ -225,20 +218,20 @@ def test_optional_and_nested_fields():
 
 
 def test_choosing_seeds():
-    assert configs.choose_seeds((3, 1, 2), 2) == (3, 1)
-    assert configs.choose_seeds((3, 1), 4) == (3, 1, 4, 5)
+    assert choose_seeds((3, 1, 2), 2) == (3, 1)
+    assert choose_seeds((3, 1), 4) == (3, 1, 4, 5)
     with pytest.raises(ConfigError, match="at least one seed"):
-        configs.choose_seeds((1,), 0)
+        choose_seeds((1,), 0)
 
 
 def test_only_keeps_the_baseline(tmp_path):
     comparison = load_comparison(write(tmp_path, COMPARISON))
-    part = configs.only(comparison, ("Other-v0",), ("count",))
+    part = only(comparison, ("Other-v0",), ("count",))
     assert [task.id for task in part.tasks] == ["Other-v0"]
     assert set(part.variants) == {"sparse", "count"}
-    assert configs.only(comparison) == comparison
+    assert only(comparison) == comparison
     with pytest.raises(UnknownNameError, match="Did you mean 'count'"):
-        configs.only(comparison, (), ("cout",))
+        only(comparison, (), ("cout",))
 
 
 def test_modules_of_a_users_own_are_imported_from_the_working_folder(tmp_path, monkeypatch):
@@ -263,9 +256,9 @@ def test_a_variant_may_have_steps_of_its_own(tmp_path):
         "variants: {a: {}, b: {steps: {FetchReach-v4: 30}}}\nseeds: [0]\n",
     )
     comparison = configs.load_comparison(path)
-    steps = {(run.task, run.variant): run.steps for run in configs.expand(comparison)}
+    steps = {(run.task, run.variant): run.steps for run in expand(comparison)}
     assert [steps[task, name] for task in ("Chain-N10-v0", "FetchReach-v4") for name in "ab"] == [10, 10, 20, 30]
-    rest = configs.only(comparison, tasks=("Chain-N10-v0",))
+    rest = only(comparison, tasks=("Chain-N10-v0",))
     assert rest.variants["b"].steps == {}
     path.write_text(path.read_text().replace("{FetchReach-v4: 30}", "{FetchReahc-v4: 30}"))
     with pytest.raises(configs.ConfigError, match="Did you mean 'FetchReach-v4'"):
@@ -331,5 +324,5 @@ def test_a_variant_starts_from_one_that_begins_anew(tmp_path, start, said):
 
 def test_choosing_a_variant_keeps_the_one_it_starts_from(tmp_path):
     text = ROBOTS.replace("baseline: shared", "baseline: plain").replace("  shared: {}", "  shared: {}\n  plain: {}")
-    chosen = configs.only(load_comparison(write(tmp_path, text)), variants=("tuned",))
+    chosen = only(load_comparison(write(tmp_path, text)), variants=("tuned",))
     assert set(chosen.variants) == {"plain", "shared", "tuned"}

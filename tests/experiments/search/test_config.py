@@ -7,7 +7,8 @@ import pytest
 import yaml
 from searching import SMALL
 
-from cairngym.experiments.config import ShaperConfig, expand
+from cairngym.experiments.config import ShaperConfig
+from cairngym.experiments.matrix import expand
 from cairngym.experiments.overlay import ConfigError, plain
 from cairngym.experiments.presets import find_config, packaged
 from cairngym.experiments.resolve import resolve
