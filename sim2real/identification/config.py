@@ -62,6 +62,9 @@ class FitConfig:
     """The share of the rows to hold back where the logs are one segment; otherwise it is the last segment."""
     window_s: float | None = None
     """Length of the windows that are predicted, s; None takes the held-out segment whole."""
+    warm_up_s: float | None = None
+    """Length of windows that are fitted first, s; the fit of whole segments starts where they end. In a whole segment,
+    unstable motion diverges with all but the right parameters, and shows no way down. None does without."""
     least_rows: int = 20
     """Shorter segments are left out."""
 
@@ -70,8 +73,9 @@ class FitConfig:
             raise ValueError("Expected at least one start, one iteration and 5 rows.")
         if not 0 < self.resolution < 1 or not 0 < self.held_out < 1:
             raise ValueError("Expected a resolution and a held-out share between 0 and 1.")
-        if self.window_s is not None and not self.window_s > 0:
-            raise ValueError(f"Expected windows longer than 0 s, got {self.window_s}.")
+        for length in (self.window_s, self.warm_up_s):
+            if length is not None and not length > 0:
+                raise ValueError(f"Expected windows longer than 0 s, got {length}.")
 
 
 @dataclass(frozen=True, kw_only=True)

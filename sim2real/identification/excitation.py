@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from cairngym.sim2real.identification.activations import settled
 from cairngym.sim2real.identification.experiment import Delays, Experiment
 from cairngym.sim2real.identification.fit import longest_delays
 from cairngym.sim2real.identification.measurements import Measurement
@@ -29,7 +30,9 @@ class Limits:
     """What an excitation must stay within, beside the limits of commands."""
 
     amplitude: float = 0.8
-    """The share of the command's range, on either side of rest, that may be used."""
+    """The share of the command's range, on either side of its centre, that may be used."""
+    center: tuple[float, ...] = ()
+    """What commands swing about; none is rest."""
     joint_margin: float = 0.05
     """The share of a limited joint's range, at either end, that is kept free."""
     speed: Mapping[str, float] | None = None
@@ -131,9 +134,25 @@ class _Search:
         share = np.clip(np.minimum(time, time[-1] - time) / max(RAMP * time[-1], 1e-9), 0, 1)
         waves *= (share**2 * (3 - 2 * share))[:, None]
         waves /= np.maximum(np.abs(waves).max(axis=0), 1e-12)
-        plant = self.plant
-        up, down = self.limits.amplitude * (plant.high - plant.rest), self.limits.amplitude * (plant.rest - plant.low)
-        return plant.rest + np.where(waves > 0, waves * up, waves * down)
+        plant, center = self.plant, self.center
+        up, down = self.limits.amplitude * (plant.high - center), self.limits.amplitude * (center - plant.low)
+        if self.limits.center:  # as far up as down, so that the mean is what was asked for
+            up = down = np.minimum(up, down)
+        return center + np.where(waves > 0, waves * up, waves * down)
+
+    @property
+    def center(self) -> np.ndarray:
+        """What commands swing about, `(size,)`.
+
+        Raises:
+            ValueError: another number of commands, or outside of their limits.
+        """
+        plant, given = self.plant, np.array(self.limits.center or self.plant.rest, float)
+        if given.shape != plant.rest.shape or ((given < plant.low) | (given > plant.high)).any():
+            raise ValueError(
+                f"Expected {len(plant.rest)} commands within their limits for an excitation's centre, got {given}."
+            )
+        return given
 
     def judge(self, weights: np.ndarray) -> tuple[float, float, np.ndarray]:
         """Score, violation, and the weights with an amplitude of one."""
@@ -178,6 +197,7 @@ def simulate(plant: Plant, command: np.ndarray, control_dt: float) -> tuple[np.n
             f"{control_dt:g} s."
         )
     data.qpos[:] = plant.home
+    data.act[:] = settled(model, plant.command(plant.rest, plant.home))
     qpos, qvel, sensors = [], [], []
     for row in command:
         mujoco.mj_forward(model, data)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from cairngym.sim2real.identification.activations import followed, lagging, spread
 from cairngym.sim2real.identification.beginnings import beginning, noise_of, positions
 from cairngym.sim2real.identification.layout import LogError
 from cairngym.sim2real.identification.measurements import Measurement
@@ -68,11 +69,15 @@ class Experiment:
             )
         self._address(model, noise)
         self.qpos, self.qvel, seen = beginning(model, plant.home, self.measurements, segment, first)
-        self.free = np.flatnonzero(np.concatenate((seen, seen)))
-        self.free_std = np.repeat([POSITION_STD, VELOCITY_STD], model.nv)[self.free]
         self._controls = plant.command(segment.command, positions(plant.model, plant.home, self.measurements, segment))
         area = np.cumsum(self._controls[:-1] * np.diff(time)[:, None], axis=0)
         self._area = np.concatenate((np.zeros((1, model.nu)), area))
+        # What lagging actuators hold depends on the time before the log, so it is fitted as positions and speeds are.
+        acts = model.actuator_actadr[lagging(model)]
+        self.free = np.concatenate((np.flatnonzero(np.concatenate((seen, seen))), 2 * model.nv + acts))
+        std = np.full(2 * model.nv + model.na, VELOCITY_STD)
+        std[: model.nv], std[2 * model.nv + acts] = POSITION_STD, spread(model, self._controls)
+        self.free_std = std[self.free]
 
     def _address(self, model: mujoco.MjModel, noise: Mapping[str, np.ndarray]) -> None:
         columns, spread, measured = [], [], []
@@ -95,19 +100,33 @@ class Experiment:
 
     def controls(self, delay: float) -> np.ndarray:
         """Controls `(steps, nu)`: the mean over each physics step of the commands, held and delayed by `delay` s."""
-        edges = self.begins + self.timestep * np.arange(self.steps + 1) - delay
+        return self._means(self.begins + self.timestep * np.arange(self.steps + 1) - delay)
+
+    def _means(self, edges: np.ndarray) -> np.ndarray:
+        """Means of the commands between times; the first command holds before the log."""
         time = self.segment.time_s
         row = np.clip(np.searchsorted(time, edges, side="right") - 1, 0, len(time) - 1)
         area = self._area[row] + self._controls[row] * (edges - time[row])[:, None]
         return np.diff(area, axis=0) / self.timestep
 
-    def state(self, model: mujoco.MjModel, offset: np.ndarray) -> np.ndarray:
-        """The first state (time, qpos, qvel, act), off the smoothed one by `offset` `(len(free),)` in tangent space."""
-        whole = np.zeros(2 * model.nv)
+    def state(self, model: mujoco.MjModel, offset: np.ndarray, delay: float = 0.0) -> np.ndarray:
+        """The first state (time, qpos, qvel, act), off what the log says by `offset` `(len(free),)` in tangent space.
+
+        Positions and velocities are smoothed readings; activations follow the commands, delayed by `delay` s.
+        """
+        whole, nv = np.zeros(2 * model.nv + model.na), model.nv
         whole[self.free] = offset
         qpos = self.qpos.copy()
-        mujoco.mj_integratePos(model, qpos, whole[: model.nv], 1.0)
-        return np.concatenate(([0.0], qpos, self.qvel + whole[model.nv :], np.zeros(model.na)))
+        mujoco.mj_integratePos(model, qpos, whole[:nv], 1.0)
+        return np.concatenate(([0.0], qpos, self.qvel + whole[nv : 2 * nv], self._held(model, delay) + whole[2 * nv :]))
+
+    def _held(self, model: mujoco.MjModel, delay: float) -> np.ndarray:
+        """Activations `(na,)` after the commands that are known of the time before the beginning."""
+        if not model.na:
+            return np.zeros(0)
+        before = round((self.begins - self.segment.time_s[0]) / self.timestep)
+        edges = self.begins - self.timestep * np.arange(before, -1, -1) - delay
+        return followed(model, self._controls[0], self._means(edges) if before else np.zeros((0, model.nu)))
 
     def predict(
         self, first: np.ndarray, states: np.ndarray, sensors: np.ndarray, signals: Mapping[SensorParameter, float]

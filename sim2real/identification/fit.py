@@ -124,10 +124,11 @@ def identify(
     iterations: int = 25,
     resolution: float = RESOLUTION,
     seed: int = 0,
+    begin: np.ndarray | None = None,
 ) -> Identification:
     """Fit the parameters of a problem.
 
-    Gauss-Newton in a box (`mujoco.sysid`), from nominal and from `starts - 1` points drawn in the box. Directions that
+    Gauss-Newton in a box (`mujoco.sysid`), from `begin` and from `starts - 1` points drawn in the box. Directions that
     the logs do not tell, at the best of the minima, are pinned to nominal, and the rest is fitted again.
 
     Args:
@@ -136,24 +137,34 @@ def identify(
         iterations: at most, of each fit.
         resolution: greatest standard error of what counts as identified, in half ranges.
         seed: of the starts.
+        begin: the first start `(size,)`; None is nominal.
 
     Raises:
         ValueError: no starts, or no iterations.
     """
     if starts < 1 or iterations < 1:
         raise ValueError(f"Expected at least one start and one iteration, got {starts} and {iterations}.")
-    draws = np.random.default_rng(seed).uniform(problem.low, problem.high, (starts - 1, problem.size))
     problem.pins = problem.pins[:0]
-    ends = [minimize(problem, problem.vector(start), iterations) for start in (problem.start, *draws)]
-    costs = [float((problem.residual(end)[: problem.data_rows] ** 2).sum()) for end, _ in ends]
-    best, jacobian = ends[int(np.argmin(costs))]
+    best, jacobian, costs = lowest(problem, starts, iterations, seed, begin)
     for _ in range(3):
         found = told(problem, best, jacobian, resolution)
         if found.free.shape[1] <= len(problem.pins):
             break
         problem.pins = found.free.T
         best, jacobian = minimize(problem, best, iterations)
-    return _summary(problem, best, told(problem, best, jacobian, resolution), tuple(costs), resolution)
+    return _summary(problem, best, told(problem, best, jacobian, resolution), costs, resolution)
+
+
+def lowest(
+    problem: Problem, starts: int, iterations: int, seed: int = 0, begin: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    """The lowest minimum that the starts of `identify` find: where, its Jacobian, and the cost where each ended."""
+    draws = np.random.default_rng(seed).uniform(problem.low, problem.high, (starts - 1, problem.size))
+    first = problem.start if begin is None else np.clip(begin, problem.low, problem.high)
+    ends = [minimize(problem, problem.vector(start), iterations) for start in (first, *draws)]
+    costs = tuple(float((problem.residual(end)[: problem.data_rows] ** 2).sum()) for end, _ in ends)
+    best, jacobian = ends[int(np.argmin(costs))]
+    return best, jacobian, costs
 
 
 def minimize(problem: Problem, start: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,10 @@ from cairngym.envs.checks import unknown_name
 from cairngym.envs.physics.models import find_id
 
 QUANTITIES = ("qpos", "qvel", "sensor")
-POSITION_WIDTHS = {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4}
-VELOCITY_WIDTHS = {mujoco.mjtJoint.mjJNT_FREE: 6, mujoco.mjtJoint.mjJNT_BALL: 3}
+FREE, BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
+"""As numbers: MuJoCo's enums do not equal numpy's integers."""
+POSITION_WIDTHS = {FREE: 7, BALL: 4}
+VELOCITY_WIDTHS = {FREE: 6, BALL: 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Measurement:
         joints = [find_id(model, "joint", name) for name in self.names] or list(range(model.njnt))
         widths = POSITION_WIDTHS if self.quantity == "qpos" else VELOCITY_WIDTHS
         starts = model.jnt_qposadr if self.quantity == "qpos" else model.jnt_dofadr
-        return _runs(starts[joints], [widths.get(model.jnt_type[joint], 1) for joint in joints])
+        return _runs(starts[joints], [widths.get(int(model.jnt_type[joint]), 1) for joint in joints])
 
     def coordinates(self, model: mujoco.MjModel) -> list[tuple[str, int] | None]:
         """For each number, the coordinate ("qpos" or "qvel", address) it is, if it is one."""

@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from cairngym.envs.physics.models import find_id
+from cairngym.sim2real.identification.measurements import VELOCITY_WIDTHS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +194,9 @@ class _JointParameter(ModelParameter):
     dof_field: ClassVar[str]
 
     def _dofs(self, model: mujoco.MjModel) -> list[int]:
-        widths = {mujoco.mjtJoint.mjJNT_FREE: 6, mujoco.mjtJoint.mjJNT_BALL: 3}
-        starts = [(model.jnt_dofadr[joint], widths.get(model.jnt_type[joint], 1)) for joint in self.ids(model)]
+        starts = [
+            (model.jnt_dofadr[joint], VELOCITY_WIDTHS.get(int(model.jnt_type[joint]), 1)) for joint in self.ids(model)
+        ]
         return [int(first + k) for first, width in starts for k in range(width)]
 
     def model_value(self, model: mujoco.MjModel) -> float:

@@ -11,7 +11,8 @@ import mujoco
 import numpy as np
 
 from cairngym.sim2real.identification.experiment import Experiment
-from cairngym.sim2real.identification.parameters import ModelParameter, Parameter
+from cairngym.sim2real.identification.inertia import Inertia
+from cairngym.sim2real.identification.parameters import CenterOfMass, ModelParameter, Parameter
 from cairngym.sim2real.identification.signal_parameters import ActionDelay, SensorParameter
 from cairngym.sim2real.identification.toolbox import sysid
 
@@ -62,6 +63,8 @@ class Problem:
         self._pool: list[mujoco.MjModel] = []
         self._data = mujoco.MjData(model)
         self._built = 0
+        moved = [one.ids(model) for one in parameters if isinstance(one, CenterOfMass | Inertia)]
+        self._moved = np.unique(np.concatenate(moved)).astype(int) if moved else np.zeros(0, int)
         self.pins = np.zeros((0, self.size))
         """Rows `(k, size)`, in half ranges, that are kept where they are at nominal."""
 
@@ -175,6 +178,8 @@ class Problem:
             if isinstance(parameter, ModelParameter):
                 parameter.write(model, values[parameter.label].value)
         mujoco.mj_setConst(model, self._data)
+        # MuJoCo takes a centre of mass within 1e-6 m of the body's origin to be there, which would hide small steps.
+        model.body_sameframe[self._moved] = 0
         return model
 
     def _roll(self, number: int, *, models: Any, datas: Any, param_dicts: Any, **mappings: Any) -> Any:
@@ -183,8 +188,8 @@ class Problem:
         states, controls = [], []
         for model, values in zip(models, param_dicts, strict=True):
             offset = values[_first(number)].value if len(experiment.free) else np.zeros(0)
-            states.append(experiment.state(model, offset))
             delay = float(values[delays[0]].value[0]) if delays else 0.0
+            states.append(experiment.state(model, offset, delay))
             controls.append(_series(experiment, experiment.controls(delay)))
         mappings.update(control_signal=controls, initial_states=states)
         return sysid().sysid_rollout(models=models, datas=datas, **mappings)

@@ -10,12 +10,18 @@ import numpy as np
 
 from cairngym.sim2real.identification.config import IdentificationConfig
 from cairngym.sim2real.identification.experiment import noises
-from cairngym.sim2real.identification.fit import Identification, experiments, identify
+from cairngym.sim2real.identification.fit import (
+    Identification,
+    experiments,
+    identify,
+    longest_delays,
+    lowest,
+)
 from cairngym.sim2real.identification.logs import NOTES, read_log
 from cairngym.sim2real.identification.plant import Plant
 from cairngym.sim2real.identification.problem import Problem
 from cairngym.sim2real.identification.segments import Segment, cut
-from cairngym.sim2real.identification.validation import Prediction, hold_out, predict, windows
+from cairngym.sim2real.identification.validation import Prediction, hold_out, overlapping, predict, windows
 from cairngym.sim2real.robot import RobotLog
 
 
@@ -70,7 +76,10 @@ def identify_logs(
     noise = noises(config.measurements, segments)
     beside = experiments(plant, config.measurements, config.parameters, fitted, noise)
     problem = Problem(plant.model, config.parameters, beside)
-    found = identify(problem, starts=fit.starts, iterations=fit.iterations, resolution=fit.resolution, seed=fit.seed)
+    found = identify(
+        problem, starts=fit.starts, iterations=fit.iterations, resolution=fit.resolution, seed=fit.seed,
+        begin=_warm_up(plant, config, fitted, noise),
+    )  # fmt: skip
     kept = windows(held, fit.window_s)
 
     def prediction(values: np.ndarray) -> Prediction:
@@ -80,3 +89,19 @@ def identify_logs(
         plant=plant, config=config, found=found, nominal=prediction(problem.start), identified=prediction(found.values),
         fitted=tuple(one.name for one in fitted), held_out=tuple(one.name for one in kept), notes=tuple(notes),
     )  # fmt: skip
+
+
+def _warm_up(
+    plant: Plant, config: IdentificationConfig, fitted: Sequence[Segment], noise: dict[str, np.ndarray]
+) -> np.ndarray | None:
+    """Parameters that fit windows of the segments, each with a first state of its own; None if none are wanted."""
+    fit = config.fit
+    if fit.warm_up_s is None:
+        return None
+    delays = longest_delays(plant.model, config.parameters)
+    short = overlapping(fitted, fit.warm_up_s, delays.action + delays.sensor)
+    problem = Problem(
+        plant.model, config.parameters, experiments(plant, config.measurements, config.parameters, short, noise)
+    )
+    best, _, _ = lowest(problem, fit.starts, fit.iterations, fit.seed)
+    return best[: problem.size]

@@ -68,6 +68,30 @@ def windows(segments: Sequence[Segment], length_s: float | None, least_rows: int
     return tuple(found)
 
 
+def overlapping(segments: Sequence[Segment], length_s: float, lead_s: float) -> tuple[Segment, ...]:
+    """Cut segments into windows of `length_s`, each after `lead_s` that it shares with the one before.
+
+    Nothing is compared within the lead, which tells the commands on their way, so every later reading counts once. What
+    is left at the end is part of the last window; segments shorter than two windows stay whole.
+
+    Raises:
+        ValueError: a length that holds fewer than 5 rows.
+    """
+    found = []
+    for segment in segments:
+        step = float(np.median(np.diff(segment.time_s)))
+        rows, lead = round(length_s / step), int(np.ceil(lead_s / step - 1e-9))
+        if rows < 5:
+            raise ValueError(f"Expected windows of at least 5 rows, i.e. {5 * step:.3g} s, got {length_s:g} s.")
+        count = max(1, (len(segment) - lead) // rows)
+        ends = [lead + rows * (number + 1) for number in range(count - 1)] + [len(segment)]
+        starts = [rows * number for number in range(count)]
+        found += [
+            segment.rows(first, last, f"{segment.name}:{first}") for first, last in zip(starts, ends, strict=True)
+        ]
+    return tuple(found)
+
+
 def hold_out(segments: Sequence[Segment], share: float = 0.25) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     """Keep the last segment, or the end of the only one, from the fit.
 

@@ -174,3 +174,17 @@ def test_bounds_that_physics_excludes_are_refused(plant):
     np.testing.assert_allclose((scaled.low, scaled.high), ([-1.25], [0.75]))
     with pytest.raises(ValueError, match="1 numbers of scale"):
         plant_of(plant.model, scale=(1.0, 2.0))
+
+
+def test_ball_and_free_joints_have_several_numbers():
+    flyer = load_plant("Quadrotor-v0").model
+    assert Measurement(channel="q", quantity="qpos").addresses(flyer).tolist() == list(range(7))
+    assert Measurement(channel="v", quantity="qvel", names=("attitude",)).addresses(flyer).tolist() == [3, 4, 5]
+    drag = Damping(names=("attitude",), low=0.0, high=1.0)
+    changed = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody><body><joint name='attitude' type='ball'/><geom size='.1'/></body></worldbody></mujoco>"
+    )
+    drag.write(changed, np.array([0.5]))
+    assert changed.dof_damping.tolist() == [0.5, 0.5, 0.5]
+    drive = load_plant("DifferentialDrive-v0").model
+    assert len(Measurement(channel="q", quantity="qpos", names=("root",)).addresses(drive)) == 7

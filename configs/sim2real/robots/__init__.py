@@ -1,0 +1,1 @@
+"""How the robots of each kind are identified, as YAML."""
