@@ -63,8 +63,8 @@ class FitConfig:
     window_s: float | None = None
     """Length of the windows that are predicted, s; None takes the held-out segment whole."""
     warm_up_s: float | None = None
-    """Length of windows that are fitted first, s; the fit of whole segments starts where they end. In a whole segment,
-    unstable motion diverges with all but the right parameters, and shows no way down. None does without."""
+    """Length of windows that are fitted first, s; the fit of whole segments starts where they end. Over a whole segment
+    unstable motion may diverge with wrong parameters, and show no way down. None does without."""
     least_rows: int = 20
     """Shorter segments are left out."""
 

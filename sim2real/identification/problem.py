@@ -42,7 +42,7 @@ class Problem:
         experiments: segments beside their simulations.
 
     Raises:
-        ValueError: no parameters, or two of the same label.
+        ValueError: no parameters, two of the same label, or a centre of mass that MuJoCo has simplified away.
         ImportError: MuJoCo's system identification toolbox is not installed.
     """
 
@@ -65,6 +65,11 @@ class Problem:
         self._built = 0
         moved = [one.ids(model) for one in parameters if isinstance(one, CenterOfMass | Inertia)]
         self._moved = np.unique(np.concatenate(moved)).astype(int) if moved else np.zeros(0, int)
+        if (simple := self._moved[model.body_simple[self._moved] != 0]).size:
+            raise ValueError(
+                f"Expected bodies whose centre of mass can move, got {model.body(int(simple[0])).name!r}, which MuJoCo "
+                'has simplified. Give it simple="false" in the model.'
+            )
         self.pins = np.zeros((0, self.size))
         """Rows `(k, size)`, in half ranges, that are kept where they are at nominal."""
 

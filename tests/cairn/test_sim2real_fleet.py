@@ -15,16 +15,29 @@ from cairngym.sim2real.randomization.wrapper import Randomization
 
 ROBOT = {
     "model": "PointMaze_Open-v3",
-    "excitation": {"duration_s": 1.0, "logs": 2, "frequencies": [2.0, 6.0], "sines": 2, "candidates": 2},
+    "excitation": {
+        "duration_s": 1.5,
+        "logs": 2,
+        "amplitude": 0.6,
+        "frequencies": [2.0, 6.0],
+        "sines": 2,
+        "candidates": 2,
+    },
     "identification": {
         "measurements": [
             {"channel": "qpos", "quantity": "qpos", "noise": 0.001},
             {"channel": "qvel", "quantity": "qvel", "noise": 0.01},
         ],
         "parameters": [
-            {"parameter": "gain", "names": ["motor_x"], "low": 0.1, "high": 2.0, "relative": True},
-            {"parameter": "damping", "names": ["ball_x"], "low": 0.0, "high": 20.0},
-            {"parameter": "friction_loss", "names": ["ball_x"], "low": 0.0, "high": 20.0},
+            *(
+                {"parameter": kind, "names": [name], "low": low, "high": high, "relative": kind == "gain"}
+                for axis in "xy"
+                for kind, name, low, high in (
+                    ("gain", f"motor_{axis}", 0.1, 2.0),
+                    ("damping", f"ball_{axis}", 0.0, 20.0),
+                    ("friction_loss", f"ball_{axis}", 0.0, 20.0),
+                )
+            ),
             {"parameter": "action_delay", "low": 0.0, "high": 0.1},
         ],
         "fit": {"starts": 1, "least_rows": 10},

@@ -170,3 +170,12 @@ def test_the_whole_inertia_of_a_body_is_fitted_as_far_as_the_logs_tell_it(plant)
     assert mass == pytest.approx(0.45, rel=0.05)
     assert center[0] == pytest.approx(0.02, abs=0.002)
     assert center[2] == pytest.approx(-0.03, abs=0.01)
+
+
+def test_a_fit_starts_where_it_is_told(plant):
+    segments = logs(plant, changes=(heavier("bob", 2.0),))
+    mass = (Mass(names=("bob",), low=0.3, high=3.0, relative=True),)
+    far, near = (fit(plant, mass, segments, starts=1, iterations=1, begin=at) for at in (None, np.array([0.6])))
+    assert near.costs[0] < 0.9 * far.costs[0]
+    assert near.values[0] == pytest.approx(0.6, rel=0.01)
+    assert far.estimate("mass bob").nominal == near.estimate("mass bob").nominal == 0.3

@@ -25,7 +25,7 @@ from cairngym.sim2real.simulated import SimulatedRobot
 
 ROBOT = {
     "model": "PointMaze_Open-v3",
-    "excitation": {"duration_s": 0.8, "logs": 2, "frequencies": [2.0, 6.0], "sines": 2, "candidates": 2},
+    "excitation": {"duration_s": 1.2, "logs": 2, "frequencies": [2.0, 6.0], "sines": 2, "candidates": 2},
     "sensors": ["qvel"],
     "identification": {
         "measurements": [
@@ -36,7 +36,7 @@ ROBOT = {
             {"parameter": "gain", "names": ["motor_x"], "low": 0.1, "high": 2.0, "relative": True},
             {"parameter": "gain", "names": ["motor_y"], "low": 0.1, "high": 2.0, "relative": True},
         ],
-        "fit": {"starts": 1, "least_rows": 10},
+        "fit": {"starts": 1, "least_rows": 10, "warm_up_s": 0.5},
     },
 }
 

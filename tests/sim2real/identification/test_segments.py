@@ -4,6 +4,7 @@ import pytest
 from cairngym.envs.checks import UnknownNameError
 from cairngym.sim2real.identification.layout import LogError
 from cairngym.sim2real.identification.segments import cut
+from cairngym.sim2real.identification.validation import overlapping
 from cairngym.sim2real.robot import Channel, RobotLog, RobotSpec
 
 
@@ -73,3 +74,14 @@ def test_short_pieces_are_left_out_with_a_note():
     pieces, notes = cut(log(drop=(10,)), channels=["q"])
     assert len(pieces) == 1
     assert "log[0:10]: left out, 10 rows are fewer than 20" in notes
+
+
+def test_windows_share_their_lead_and_count_every_later_reading_once():
+    (whole,), _ = cut(log(rows=47), channels=["q"])
+    found = overlapping([whole], 1.0, 0.45)
+    assert [(one.sensors["q"][0, 0], len(one)) for one in found] == [(0, 15), (10, 15), (20, 15), (30, 17)]
+    compared = np.concatenate([one.sensors["q"][5:, 0] for one in found])
+    np.testing.assert_array_equal(compared, np.arange(5, 47))
+    assert [len(one) for one in overlapping([whole], 3.0, 0.45)] == [47]
+    with pytest.raises(ValueError, match="at least 5 rows"):
+        overlapping([whole], 0.3, 0.1)

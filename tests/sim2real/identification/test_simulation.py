@@ -8,7 +8,7 @@ from cairngym.sim2real.identification.experiment import Delays, Experiment
 from cairngym.sim2real.identification.inertia import Inertia, physical
 from cairngym.sim2real.identification.layout import LogError
 from cairngym.sim2real.identification.measurements import Measurement
-from cairngym.sim2real.identification.parameters import Damping, Friction, Gain, Mass
+from cairngym.sim2real.identification.parameters import CenterOfMass, Damping, Friction, Gain, Mass
 from cairngym.sim2real.identification.plant import load_plant, plant_of
 from cairngym.sim2real.identification.problem import Problem
 from cairngym.sim2real.identification.signal_parameters import ActionDelay
@@ -188,3 +188,57 @@ def test_ball_and_free_joints_have_several_numbers():
     assert changed.dof_damping.tolist() == [0.5, 0.5, 0.5]
     drive = load_plant("DifferentialDrive-v0").model
     assert len(Measurement(channel="q", quantity="qpos", names=("root",)).addresses(drive)) == 7
+
+
+LAGGING = """
+<mujoco><option timestep="0.005" gravity="0 0 0"/>
+<worldbody><body name="cart" simple="false"><joint name="x" type="slide" axis="1 0 0"/>
+<joint name="tilt" axis="0 1 0" damping="1"/>
+<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/></body></worldbody>
+<actuator><general joint="x" dyntype="filterexact" dynprm="0.03" ctrlrange="-4 4"/></actuator></mujoco>
+"""
+
+
+def test_lagging_actuators_begin_at_what_the_commands_before_make_of_them():
+    model = mujoco.MjModel.from_xml_string(LAGGING)
+    command = np.repeat([2.0, -1.0, 3.0, 0.0, 1.0, 2.0, 3.0, 1.0, 0.0, 0.0], 2)[:, None]
+    data, known = mujoco.MjData(model), []
+    data.act[:] = 2.0
+    for row in command[:, 0]:
+        known.append((data.qpos.copy(), data.qvel.copy(), data.act.copy()))
+        data.ctrl[:] = row
+        mujoco.mj_step(model, data, nstep=4)
+    qpos, qvel, act = (np.array(part) for part in zip(*known, strict=True))
+    piece = segment("cart", 0.02, command, qpos=qpos, qvel=qvel)
+    measurements = [Measurement(channel="qpos", quantity="qpos"), Measurement(channel="qvel", quantity="qvel")]
+    noise = {"qpos": np.ones(2), "qvel": np.ones(2)}
+    found = Experiment(plant_of(model), measurements, piece, Delays(action=0.06), noise)
+    assert found.free.tolist() == [0, 1, 2, 3, 4], "the activation is fitted with the first state"
+    zero = np.zeros(5)
+    assert found.state(model, zero)[-1] == pytest.approx(act[3, 0], rel=1e-12)
+    # Two physics steps late: the commands' steps fall on steps of 5 ms again, and the first one held before.
+    late, level = np.concatenate(([2.0, 2.0], np.repeat(command[:3, 0], 4)[:-2])), 2.0
+    for control in late:
+        level = control + np.exp(-0.005 / 0.03) * (level - control)
+    assert found.state(model, zero, 0.01)[-1] == pytest.approx(level, rel=1e-12)
+    assert found.state(model, np.array([0, 0, 0, 0, 0.5]), 0.01)[-1] == pytest.approx(level + 0.5)
+
+
+def test_small_steps_of_a_centre_of_mass_show():
+    """MuJoCo takes one within 1e-6 m of the origin to be there."""
+    model = mujoco.MjModel.from_xml_string(LAGGING)
+    command = np.full((20, 1), 3.0)
+    center = CenterOfMass(names=("cart",), axis=2, low=-5e-3, high=5e-3)
+    qpos = np.zeros((20, 2))
+    noise = {"qpos": np.ones(2)}
+    one = Experiment(
+        plant_of(model), [Measurement(channel="qpos", quantity="qpos")],
+        segment("cart", 0.02, command, qpos=qpos), Delays(), noise,
+    )  # fmt: skip
+    problem = Problem(model, (center,), (one,))
+    slope = problem.jacobian(problem.vector(), of=np.arange(1))[: problem.data_rows, 0]
+    moved = [problem.residual(problem.vector(np.array([value])))[: problem.data_rows] for value in (-1e-3, 1e-3)]
+    assert np.abs(slope).max() > 1e-3
+    np.testing.assert_allclose(slope, (moved[1] - moved[0]) / 2e-3, rtol=0.02, atol=1e-5)
+    with pytest.raises(ValueError, match="'cart', which MuJoCo has simplified"):
+        Problem(mujoco.MjModel.from_xml_string(LAGGING.replace(' simple="false"', "")), (center,), (one,))
