@@ -32,12 +32,12 @@ def test_every_map_of_upstream_has_an_id(registry):
     families = (("PointMaze_", "-v3"), ("AntMaze_", "-v4"))
     names = {name for name in registry for start, end in families if name.startswith(start) and name.endswith(end)}
     assert set(MAZES) == {name for name in names if "Dense" not in name}
-    assert [spec.id for spec in specs()] == list(MAZES)
+    assert [spec.id for spec in specs() if "Maze_" in spec.id] == list(MAZES)
 
 
 def test_listing_ids_imports_no_simulator():
     code = (
-        "import sys; import cairngym.envs.navigation.specs as s; assert len(s.specs()) == 20; "
+        "import sys; import cairngym.envs.navigation.specs as s; assert len(s.specs()) >= 20; "
         "assert not {'torch', 'mujoco'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
