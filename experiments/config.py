@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cairngym.envs.checks import check_seed, unknown_name
+from cairngym.envs.strict_yaml import REST, ConfigError, build, load_yaml
 from cairngym.experiments.extensions import import_modules
-from cairngym.experiments.overlay import REST, ConfigError, build, load_yaml, merge
+from cairngym.experiments.overlay import merge
 from cairngym.experiments.threshold import Threshold
 
 Options = Mapping[str, Any]

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cairngym.envs.strict_yaml import ConfigError, load_yaml
 from cairngym.experiments.config import RunConfig, load_run
-from cairngym.experiments.overlay import ConfigError, load_yaml, plain
+from cairngym.experiments.overlay import plain
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.run import make_env, make_evaluation_env, make_run_agent
 from cairngym.experiments.runfolder import IGNORED, CorruptCheckpointError, RunFolder

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import load_run
 from cairngym.experiments.diversity_figures import draw_areas, draw_curves, draw_maps, draw_paths
 from cairngym.experiments.diversity_records import Curves, read_curves, read_saved
 from cairngym.experiments.figures import LIGHT, Theme
-from cairngym.experiments.overlay import ConfigError
 from cairngym.experiments.plots import Plot, variant_styles
 from cairngym.experiments.records import Experiment, Run
 from cairngym.reward_shaping.quality_diversity.saved import FILE, SavedArchive

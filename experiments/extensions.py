@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from cairngym.experiments.overlay import ConfigError
+from cairngym.envs.strict_yaml import ConfigError
 
 
 def import_modules(names: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cairngym.envs.checks import unknown_name
+from cairngym.envs.strict_yaml import ConfigError, build
 from cairngym.experiments.config import (
     AgentConfig,
     Comparison,
@@ -13,7 +14,7 @@ from cairngym.experiments.config import (
     VariantConfig,
     WrapperConfig,
 )
-from cairngym.experiments.overlay import ConfigError, build, merge, plain
+from cairngym.experiments.overlay import merge, plain
 from cairngym.experiments.words import spelled
 
 

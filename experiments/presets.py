@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cairngym.envs.checks import unknown_name
-from cairngym.experiments.overlay import ConfigError
+from cairngym.envs.strict_yaml import ConfigError
 
 
 def packaged(kind: str) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cairngym.agents.demonstrations import Demonstrations, collect
 from cairngym.agents.oracles import AgentPolicy, NoisyPolicy, find_oracle, make_oracle
-from cairngym.experiments.overlay import ConfigError
+from cairngym.envs.strict_yaml import ConfigError
 
 if TYPE_CHECKING:
     from cairngym.agents.demonstrations import Policy

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cairngym.envs.strict_yaml import load_yaml
 from cairngym.experiments.config import Comparison, RunConfig, load_comparison
-from cairngym.experiments.overlay import load_yaml
 
 COMPARISON_FILE = "comparison.yaml"
 TERM_PREFIX = "reward_terms/"

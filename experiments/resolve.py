@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from cairngym.envs.checks import check_options
+from cairngym.envs.strict_yaml import ConfigError, build
 from cairngym.experiments.config import Options, RunConfig, ShaperConfig, WrapperConfig, check_unique
-from cairngym.experiments.overlay import ConfigError, build, plain
+from cairngym.experiments.overlay import plain
 
 
 def resolve(config: RunConfig) -> RunConfig:

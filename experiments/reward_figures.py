@@ -12,9 +12,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import RunConfig, load_run
 from cairngym.experiments.figures import DASHES, LIGHT, Theme, grid, legend_above, png
-from cairngym.experiments.overlay import ConfigError
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.run import make_evaluation_env
 from cairngym.experiments.video import load_policy

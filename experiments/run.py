@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import RunConfig, WrapperConfig
 from cairngym.experiments.launcher import PARENT
-from cairngym.experiments.overlay import ConfigError, write_yaml
+from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.provenance import hardware, versions
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.runfolder import (

@@ -18,8 +18,9 @@ from typing import Any
 
 from cairngym.envs.checks import UnknownNameError
 from cairngym.envs.files import replacing
+from cairngym.envs.strict_yaml import ConfigError, build, load_yaml
 from cairngym.experiments.config import RunConfig
-from cairngym.experiments.overlay import ConfigError, build, differences, load_yaml, merge, plain, write_text
+from cairngym.experiments.overlay import differences, merge, plain, write_text
 
 IGNORED = ("command", "checkpoint", "sinks")
 """Keys of a run's config that do not bear on its results."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from cairngym.envs.core import TensorEnv
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import RunConfig, WrapperConfig, load_run
-from cairngym.experiments.overlay import ConfigError
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.run import make_env, make_run_agent, wrap
 from cairngym.experiments.runfolder import RunFolder

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import load_run
-from cairngym.experiments.overlay import ConfigError
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.run import make_env, make_evaluation_env, make_run_agent
 from cairngym.experiments.runfolder import RunFolder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cairngym.envs.checks import unknown_name
-from cairngym.experiments.overlay import ConfigError
+from cairngym.envs.strict_yaml import ConfigError
 
 _WORD = re.compile(r"\{(\w+)\}")
 

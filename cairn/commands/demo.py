@@ -98,7 +98,8 @@ def _parse(arguments: list[str]) -> Record | Show | Oracles:
 
 
 def _record(options: Record) -> None:
-    from cairngym.experiments.overlay import ConfigError, parse_overrides
+    from cairngym.envs.strict_yaml import ConfigError
+    from cairngym.experiments.overlay import parse_overrides
     from cairngym.experiments.recording import RecordConfig, record
 
     minari = options.output.removeprefix(MINARI) if options.output.startswith(MINARI) else ""

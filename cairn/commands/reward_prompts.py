@@ -69,7 +69,7 @@ def system_prompts(system: str, env: TensorEnv, options: Options) -> list[Prompt
 
 
 def _search_prompt(env: TensorEnv, options: Options) -> ChatRequest:
-    from cairngym.experiments.overlay import build
+    from cairngym.envs.strict_yaml import build
     from cairngym.experiments.search.config import SearchConfig
     from cairngym.experiments.search.prompts import first_request
     from cairngym.reward_shaping.llm.abstraction import task_id

@@ -57,7 +57,7 @@ class Evaluate:
 
 def main(config: Evaluate) -> int:
     """Play, report, and print the rates; returns 0."""
-    from cairngym.experiments.overlay import ConfigError
+    from cairngym.envs.strict_yaml import ConfigError
     from cairngym.experiments.transfer import TransferConfig, evaluate_runs, find_runs
 
     if not config.runs:

@@ -101,9 +101,10 @@ def parse(arguments: Sequence[str]) -> tuple[Train, RunConfig]:
         ConfigError: a config, key or value that can't be used; no task.
         UnknownNameError: no such agent.
     """
+    from cairngym.envs.strict_yaml import ConfigError
     from cairngym.experiments.config import RunConfig, load_run
     from cairngym.experiments.extensions import import_modules
-    from cairngym.experiments.overlay import ConfigError, plain
+    from cairngym.experiments.overlay import plain
 
     import_modules(_peek_all(arguments, "--imports"))
     path = _peek(arguments, "--config")
@@ -151,7 +152,7 @@ def _agent_class(name: str) -> type:
 
 def _defaults(base: RunConfig, agent: AgentConfig, from_file: bool) -> Any:
     """`Train` with the agent's options under `--agent.`, filled from the config that everything is laid over."""
-    from cairngym.experiments.overlay import build
+    from cairngym.envs.strict_yaml import build
 
     chosen = _agent_class(agent.name)
     settings: Any = build(chosen, {**agent.options, "name": agent.name}, source=f"agent {agent.name!r}")
@@ -168,8 +169,9 @@ def _defaults(base: RunConfig, agent: AgentConfig, from_file: bool) -> Any:
 
 
 def _run_config(options: Train, agent: dict[str, Any], base: RunConfig, command: str) -> RunConfig:
+    from cairngym.envs.strict_yaml import build
     from cairngym.experiments.config import RunConfig
-    from cairngym.experiments.overlay import build, merge, parse_overrides, plain
+    from cairngym.experiments.overlay import merge, parse_overrides, plain
 
     wrappers = tuple(parse_wrapper(text) for text in options.wrapper) or base.wrappers
     shapers = tuple(parse_shaper(text) for text in options.shaper) or base.shapers
@@ -202,8 +204,9 @@ def parse_wrapper(text: str) -> WrapperConfig:
         >>> parse_wrapper("frame_stack:frames=3,keys=[image, carrying]").options
         {'frames': 3, 'keys': ['image', 'carrying']}
     """
+    from cairngym.envs.strict_yaml import ConfigError
     from cairngym.experiments.config import WrapperConfig
-    from cairngym.experiments.overlay import ConfigError, parse_overrides
+    from cairngym.experiments.overlay import parse_overrides
 
     name, colon, rest = text.partition(":")
     options = _split(rest) if colon else []
@@ -227,8 +230,9 @@ def parse_shaper(text: str) -> ShaperConfig:
         >>> parse_shaper("count:0.01,mode=lifelong").options
         {'mode': 'lifelong'}
     """
+    from cairngym.envs.strict_yaml import ConfigError
     from cairngym.experiments.config import ShaperConfig
-    from cairngym.experiments.overlay import ConfigError, parse_overrides
+    from cairngym.experiments.overlay import parse_overrides
 
     head, *options = _split(text)
     name, colon, weight = head.partition(":")

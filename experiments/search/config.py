@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from cairngym.envs.checks import check_seed
+from cairngym.envs.strict_yaml import ConfigError, build, load_yaml
 from cairngym.experiments.config import (
     AgentConfig,
     CheckpointConfig,
@@ -21,7 +22,7 @@ from cairngym.experiments.config import (
     check_unique,
 )
 from cairngym.experiments.extensions import import_modules
-from cairngym.experiments.overlay import ConfigError, build, load_yaml, merge, plain
+from cairngym.experiments.overlay import merge, plain
 from cairngym.experiments.threshold import Threshold
 
 EVOLVED = "evolved"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from cairngym.envs.strict_yaml import build, load_yaml
 from cairngym.experiments.compare import Outcome, compare
 from cairngym.experiments.launcher import Launcher, LocalPool
 from cairngym.experiments.matrix import expand
-from cairngym.experiments.overlay import build, differences, load_yaml, plain, write_text, write_yaml
+from cairngym.experiments.overlay import differences, plain, write_text, write_yaml
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.runfolder import RunFolder, disk_full, mixed_runs, set_aside
 from cairngym.experiments.search.archive import Archive, Candidate, best, read_archive

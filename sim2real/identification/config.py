@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cairngym.envs.checks import unknown_name
+from cairngym.envs.strict_yaml import build, load_yaml
 from cairngym.sim2real.identification.identifiability import RESOLUTION
 from cairngym.sim2real.identification.inertia import Inertia
 from cairngym.sim2real.identification.layout import LogLayout, Source
@@ -25,7 +26,6 @@ from cairngym.sim2real.identification.parameters import (
     ServoDamping,
 )
 from cairngym.sim2real.identification.signal_parameters import ActionDelay, SensorBias, SensorDelay, SensorGain
-from cairngym.sim2real.randomization.strict_yaml import build, load_mapping
 
 PARAMETERS: Mapping[str, type[Parameter]] = {
     "mass": Mass, "inertia_scale": InertiaScale, "center_of_mass": CenterOfMass, "inertia": Inertia,
@@ -107,7 +107,7 @@ def load_config(path: str | Path) -> IdentificationConfig:
     Raises:
         ValueError: it can't be read, or an entry is wrong; the message names the file, the place and the nearest key.
     """
-    return parse_config(load_mapping(Path(path).read_text, str(path)), str(path))
+    return parse_config(load_yaml(Path(path)), str(path))
 
 
 def parse_config(data: Mapping[str, Any], source: str) -> IdentificationConfig:
@@ -123,12 +123,12 @@ def parse_config(data: Mapping[str, Any], source: str) -> IdentificationConfig:
         return IdentificationConfig(
             parameters=tuple(_parameter(one, source, f"parameters[{i}]") for i, one in enumerate(data["parameters"])),
             measurements=tuple(
-                build(Measurement, _mapping(one, source, f"measurements[{i}]"), source, f"measurements[{i}]")
+                build(Measurement, one, source=source, path=f"measurements[{i}]")
                 for i, one in enumerate(data["measurements"])
             ),
-            command=build(CommandConfig, _mapping(data.get("command", {}), source, "command"), source, "command"),
+            command=build(CommandConfig, data.get("command", {}), source=source, path="command"),
             layout=_layout(_mapping(data.get("layout", {}), source, "layout"), source),
-            fit=build(FitConfig, _mapping(data.get("fit", {}), source, "fit"), source, "fit"),
+            fit=build(FitConfig, data.get("fit", {}), source=source, path="fit"),
             description=str(data.get("description", "")),
         )
     except KeyError as error:
@@ -146,7 +146,7 @@ def _parameter(data: Any, source: str, path: str) -> Parameter:
     kind = str(entry.pop("parameter", ""))
     if kind not in PARAMETERS:
         raise ValueError(f"{source}: {path}.parameter: {unknown_name('parameter', kind, PARAMETERS)}")
-    found: Parameter = build(PARAMETERS[kind], entry, source, path)
+    found: Parameter = build(PARAMETERS[kind], entry, source=source, path=path)
     return found
 
 
@@ -154,13 +154,11 @@ def _layout(data: Mapping[str, Any], source: str) -> LogLayout:
     entry = dict(data)
     for name in ("command", "time"):
         if name in entry:
-            entry[name] = build(Source, _mapping(entry[name], source, f"layout.{name}"), source, f"layout.{name}")
+            entry[name] = build(Source, entry[name], source=source, path=f"layout.{name}")
     if "channels" in entry:
         channels = _mapping(entry["channels"], source, "layout.channels")
         entry["channels"] = {
-            str(name): build(
-                Source, _mapping(one, source, f"layout.channels.{name}"), source, f"layout.channels.{name}"
-            )
+            str(name): build(Source, one, source=source, path=f"layout.channels.{name}")
             for name, one in channels.items()
         }
     for key in entry:

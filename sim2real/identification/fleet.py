@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cairngym.envs.checks import unknown_name
+from cairngym.envs.strict_yaml import build, load_yaml
 from cairngym.sim2real.identification.collecting import collect
 from cairngym.sim2real.identification.config import IdentificationConfig, parse_config
 from cairngym.sim2real.identification.excitation import Excitation, Limits, design
@@ -20,7 +21,6 @@ from cairngym.sim2real.identification.presets import ERRORS, presets
 from cairngym.sim2real.identification.run import Outcome, identify_logs
 from cairngym.sim2real.randomization.config import RandomizationConfig
 from cairngym.sim2real.randomization.events import SensorNoise
-from cairngym.sim2real.randomization.strict_yaml import build, load_mapping
 from cairngym.sim2real.robot import LockstepRobot, RobotLog
 
 Logs = Sequence[tuple[str, RobotLog]]
@@ -90,14 +90,14 @@ def load_fleet_config(path: str | Path) -> FleetConfig:
         ValueError: it can't be read, or an entry is wrong; the message names the file, the place and the nearest key.
     """
     source = str(path)
-    data = dict(load_mapping(Path(path).read_text, source))
+    data = dict(load_yaml(Path(path)))
     for key in data:
         if key not in FleetConfig.__dataclass_fields__:
             raise ValueError(f"{source}: {unknown_name('key', str(key), FleetConfig.__dataclass_fields__)}")
     for key in ("model", "excitation", "identification"):
         if key not in data:
             raise ValueError(f"{source}: {key}: expected it, got nothing.")
-    excitation = build(ExcitationConfig, data.pop("excitation"), source, "excitation")
+    excitation = build(ExcitationConfig, data.pop("excitation"), source=source, path="excitation")
     identification = parse_config(data.pop("identification"), f"{source}: identification")
     data["sensors"] = tuple(data.get("sensors", ()))
     try:

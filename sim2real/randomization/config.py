@@ -12,6 +12,7 @@ import yaml
 
 from cairngym.envs.checks import unknown_name
 from cairngym.envs.files import replacing
+from cairngym.envs.strict_yaml import build, load_yaml
 from cairngym.sim2real.randomization.events import (
     EVENTS,
     MODES,
@@ -30,7 +31,6 @@ from cairngym.sim2real.randomization.events import (
     SensorDrop,
     SensorNoise,
 )
-from cairngym.sim2real.randomization.strict_yaml import build, load_mapping
 
 __all__ = [
     "EVENTS", "MODES", "ActionDelay", "ActuatorModel", "CameraEvent", "Event", "FieldEvent", "LightEvent",
@@ -89,9 +89,9 @@ def load_config(source: str | Path) -> RandomizationConfig:
     if name not in list_presets():
         if not path.suffix:
             raise unknown_name("randomization preset", name, list_presets())
-        return parse_config(load_mapping(path.read_text, name), name)
+        return parse_config(load_yaml(path, name), name)
     file = resources.files(PRESETS).joinpath(*f"{name}.yaml".split("/"))
-    return parse_config(load_mapping(file.read_text, f"{name}.yaml"), f"{name}.yaml")
+    return parse_config(load_yaml(file, f"{name}.yaml"), f"{name}.yaml")
 
 
 def resolve_config(config: str | Path | Mapping[str, Any] | RandomizationConfig) -> RandomizationConfig:
@@ -133,7 +133,7 @@ def _event(data: Any, source: str, path: str) -> Any:
     kind = str(data["event"])
     if kind not in EVENTS:
         raise ValueError(f"{source}: {path}.event: {unknown_name('event', kind, EVENTS)}")
-    return build(EVENTS[kind], {key: value for key, value in data.items() if key != "event"}, source, path)
+    return build(EVENTS[kind], {key: value for key, value in data.items() if key != "event"}, source=source, path=path)
 
 
 def to_yaml(config: RandomizationConfig) -> str:

@@ -11,9 +11,9 @@ import pytest
 from cairngym.cli import COMMANDS, main
 from cairngym.commands.compare import Compare, load
 from cairngym.commands.train import parse, parse_shaper, parse_wrapper
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.envs.tabular import TabularWorld
 from cairngym.experiments.config import load_run
-from cairngym.experiments.overlay import ConfigError
 
 TINY = (
     *("train", "--task", "Chain-N10-v0", "--steps", "256", "--eval-every", "128", "--eval-episodes", "8"),

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from cairngym.envs.checks import UnknownNameError
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments import compare as module
 from cairngym.experiments.compare import compare
 from cairngym.experiments.config import (
@@ -29,7 +30,7 @@ from cairngym.experiments.config import (
     load_run,
 )
 from cairngym.experiments.launcher import Finished, Job, LocalPool
-from cairngym.experiments.overlay import ConfigError, write_yaml
+from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.run import run
 from cairngym.experiments.runfolder import MixedRunsError, RunFolder
 

@@ -7,21 +7,12 @@ from pathlib import Path
 import pytest
 
 from cairngym.envs.checks import UnknownNameError
+from cairngym.envs.strict_yaml import ConfigError, build, load_yaml
 from cairngym.experiments import config as configs
 from cairngym.experiments.config import Comparison, RunConfig, ShaperConfig, WrapperConfig, load_comparison, load_run
 from cairngym.experiments.extensions import import_modules
 from cairngym.experiments.matrix import choose_seeds, expand, only
-from cairngym.experiments.overlay import (
-    ConfigError,
-    build,
-    differences,
-    load_yaml,
-    merge,
-    parse_overrides,
-    plain,
-    write_text,
-    write_yaml,
-)
+from cairngym.experiments.overlay import differences, merge, parse_overrides, plain, write_text, write_yaml
 
 COMPARISON = """
 name: small

@@ -10,11 +10,11 @@ import torch
 import yaml
 
 from cairngym.envs.descriptors import BehaviorDescriptor
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.diversity_figures import _best, _spent, draw_areas, draw_curves, draw_maps, draw_paths
 from cairngym.experiments.diversity_records import Curves, averaged, read_curves, read_saved
 from cairngym.experiments.diversity_report import diversity_plots, draw_search, typical
 from cairngym.experiments.figures import DARK, LIGHT
-from cairngym.experiments.overlay import ConfigError
 from cairngym.experiments.records import RecordError, read_experiment
 from cairngym.experiments.statistics import iqm
 from cairngym.reward_shaping.quality_diversity.grid import GridRecord, RewardArea

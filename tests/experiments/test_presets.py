@@ -2,8 +2,8 @@
 
 import pytest
 
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import load_comparison
-from cairngym.experiments.overlay import ConfigError
 from cairngym.experiments.presets import find_config, packaged
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cairngym.envs.checks import UnknownNameError
-from cairngym.experiments.overlay import ConfigError
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.records import RecordError, read_experiment, read_metrics
 
 

@@ -9,7 +9,7 @@ import torch
 
 import cairngym
 from cairngym.cli import main
-from cairngym.experiments.overlay import ConfigError
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.reward_figures import Watched, draw_reward, stretches, watch_run, watch_scripted
 from cairngym.reward_shaping.llm.behaviour import Played, play
 from cairngym.reward_shaping.llm.program_term import compile_for

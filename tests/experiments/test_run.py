@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cairngym.envs.checks import UnknownNameError
+from cairngym.envs.strict_yaml import ConfigError, load_yaml
 from cairngym.experiments.config import (
     AgentConfig,
     CheckpointConfig,
@@ -23,7 +24,7 @@ from cairngym.experiments.config import (
     load_run,
 )
 from cairngym.experiments.launcher import train_job
-from cairngym.experiments.overlay import ConfigError, load_yaml, write_yaml
+from cairngym.experiments.overlay import write_yaml
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.run import make_env, make_evaluation_env, run
 from cairngym.experiments.runfolder import DiskFullError, MixedRunsError, RunFolder, changes

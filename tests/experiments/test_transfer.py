@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import AgentConfig, EvaluationConfig, RunConfig, WrapperConfig
-from cairngym.experiments.overlay import ConfigError
 from cairngym.experiments.run import run
 from cairngym.experiments.transfer import TransferConfig, evaluate_runs, find_runs, fleet_of, load_policy
 

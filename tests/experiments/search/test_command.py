@@ -5,8 +5,9 @@ from searching import RIGHT, SMALL, InProcess
 
 from cairngym.commands import check
 from cairngym.commands.evolve import Evolve, load, main
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments import launcher
-from cairngym.experiments.overlay import ConfigError, merge, plain, write_yaml
+from cairngym.experiments.overlay import merge, plain, write_yaml
 from cairngym.experiments.search.prompts import requests
 from cairngym.reward_shaping.llm.recording import record_texts
 

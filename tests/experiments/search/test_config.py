@@ -7,9 +7,10 @@ import pytest
 import yaml
 from searching import SMALL
 
+from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import ShaperConfig
 from cairngym.experiments.matrix import expand
-from cairngym.experiments.overlay import ConfigError, plain
+from cairngym.experiments.overlay import plain
 from cairngym.experiments.presets import find_config, packaged
 from cairngym.experiments.resolve import resolve
 from cairngym.experiments.search.config import EVOLVED, FinalConfig, RungConfig, load_search
