@@ -66,7 +66,10 @@ def test_presets_are_named_and_described():
         ("events:\n- {event: field, field: body_mass, lo: 1}", "events\\[0\\].lo: unknown key\\. Did you mean 'low'"),
         ("events:\n- {event: field, low: 1, high: 2}", "events\\[0\\].field: missing"),
         ("events:\n- {event: field, field: body_mass, low: a, high: 2}", "low: expected a number, got 'a'"),
-        ("events:\n- {event: field, field: body_mass, low: 1, high: 2, mode: restart}", "expected one of startup, reset, interval"),
+        (
+            "events:\n- {event: field, field: body_mass, low: 1, high: 2, mode: restart}",
+            "expected one of startup, reset, interval",
+        ),
         ("events:\n- {event: action_delay, low: 0.5, high: 2}", "low: expected a whole number"),
         ("events:\n- {event: push, velocity: [1], every_s: [1, 2], bodies: [a]}", "expected a list of 2, got 1"),
         ("events: {event: push}", "events: expected a list"),
