@@ -61,7 +61,7 @@ def record(config: RecordConfig) -> tuple[Demonstrations, TensorEnv, dict[str, A
         RuntimeError: too few episodes succeeded.
     """
     players = min(config.episodes, PLAYERS)
-    env, policy, source = _of_task(config, players) if config.task else _of_run(config, players)
+    env, policy, source = _of_task(config, players) if config.run is None else _of_run(config, config.run, players)
     if config.noise or config.random_actions:
         policy = NoisyPolicy(policy, env, noise=config.noise, random_actions=config.random_actions, seed=config.seed)
     shown = collect(policy, env, config.episodes, config.seed, only_successful=not config.failures)
@@ -96,24 +96,12 @@ def _of_task(config: RecordConfig, players: int) -> tuple[TensorEnv, Policy, dic
     return env, make_oracle(env), {"task": task, "algorithm_name": f"oracle {name}"}
 
 
-def _of_run(config: RecordConfig, players: int) -> tuple[TensorEnv, Policy, dict[str, Any]]:
-    from cairngym.experiments.config import load_run
-    from cairngym.experiments.resolve import resolve
-    from cairngym.experiments.run import make_env, make_evaluation_env, make_run_agent
-    from cairngym.experiments.runfolder import RunFolder
+def _of_run(config: RecordConfig, run: Path, players: int) -> tuple[TensorEnv, Policy, dict[str, Any]]:
+    from cairngym.experiments.trained import load_trained
 
-    folder = config.run or Path()
-    if not (folder / "config.yaml").is_file():
-        raise ConfigError(f"Expected a run's folder with a config.yaml in it, got {folder}.")
-    run = resolve(load_run(folder / "config.yaml", {"agent": {"num_envs": 1}}))
-    saved = RunFolder(folder).load_checkpoint()
-    if saved is None:
-        raise ConfigError(f"{folder} has no checkpoint.pt yet; let the run go on for a while.")
-    agent = make_run_agent(run, make_env(run))
-    agent.set_state(saved["state"])
-    env = make_evaluation_env(run, num_envs=players, seed=config.seed)
-    if agent.values is not None:
-        env.guide(agent.values, exploit=True)
-    policy = AgentPolicy(agent, env, players, deterministic=config.greedy, seed=config.seed)
-    source = {"task": run.task, "algorithm_name": f"{run.agent.name} {run.variant}", "run": str(run.folder)}
-    return env, policy, {**source, "run_steps": saved["step"]}
+    trained = load_trained(run)
+    env = trained.make_env(players, config.seed)
+    policy = AgentPolicy(trained.agent, env, players, deterministic=config.greedy, seed=config.seed)
+    played = trained.config
+    source = {"task": played.task, "algorithm_name": f"{played.agent.name} {played.variant}"}
+    return env, policy, {**source, "run": str(played.folder), "run_steps": trained.steps}

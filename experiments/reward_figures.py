@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cairngym.envs.strict_yaml import ConfigError
-from cairngym.experiments.config import RunConfig, load_run
 from cairngym.experiments.figures import DASHES, LIGHT, Theme, grid, legend_above, png
-from cairngym.experiments.resolve import resolve
-from cairngym.experiments.run import make_evaluation_env
-from cairngym.experiments.video import load_policy
+from cairngym.experiments.trained import load_trained
 from cairngym.reward_shaping.llm.behaviour import TOTAL, Played, play, trace
 from cairngym.reward_shaping.llm.program import RewardProgram
 from cairngym.reward_shaping.llm.scripted import scripted
@@ -109,14 +106,8 @@ def watch_run(run: Path, *, episodes: int = 16, seed: int = 7, greedy: bool = Fa
         ValueError: no episodes.
     """
     check_episodes(episodes)
-    config = run_config(run)
-    agent, single = load_policy(run, seed)
-    single.close()
-    options = {**config.evaluation.env, "autoreset_mode": "SameStep"}
-    config = replace(config, evaluation=replace(config.evaluation, env=options))
-    env = make_evaluation_env(config, num_envs=episodes, seed=seed)
-    if agent.values is not None:
-        env.guide(agent.values, exploit=True)
+    trained = load_trained(run, autoreset_mode="SameStep")
+    config, agent, env = trained.config, trained.agent, trained.make_env(episodes, seed)
     actor = agent.actor(episodes, deterministic=greedy, seed=seed)
     try:
         played = play(env, actor.act, seed)
@@ -124,18 +115,6 @@ def watch_run(run: Path, *, episodes: int = 16, seed: int = 7, greedy: bool = Fa
         env.close()
     name = f"the policy of {config.variant}, seed {config.seed}, after {agent.steps_done:,} steps"
     return Watched(task=config.task, policy=name, played=played)
-
-
-def run_config(run: Path) -> RunConfig:
-    """The config of a run.
-
-    Raises:
-        ConfigError: there is none in the folder.
-    """
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"Expected a run's folder with a config.yaml in it, got {run}.")
-    return resolve(load_run(path))
 
 
 def check_episodes(episodes: int) -> None:

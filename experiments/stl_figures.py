@@ -20,7 +20,8 @@ from matplotlib.ticker import MaxNLocator
 
 from cairngym.experiments.figures import DASHES, LIGHT, Theme, grid, legend_above, png
 from cairngym.experiments.stl_times import study_times, times_figure
-from cairngym.experiments.stl_traces import Scene, Traces, Trained, load, record
+from cairngym.experiments.stl_traces import Scene, Traces, record
+from cairngym.experiments.trained import TrainedRun, load_trained
 
 COLUMNS = 4
 PANEL = 2.7
@@ -59,7 +60,7 @@ def draw_run(run: Path, output: Path, *, episodes: int = 8, seed: int = 7, greed
     """
     if episodes < 1:
         raise ValueError(f"Expected episodes >= 1, got {episodes}.")
-    trained = load(run, seed)
+    trained = load_trained(run, autoreset_mode="SameStep")
     env = trained.make_env(episodes, seed)
     traces = record(trained, env, seed=seed, greedy=greedy)
     env.close()
@@ -78,7 +79,7 @@ def draw_run(run: Path, output: Path, *, episodes: int = 8, seed: int = 7, greed
     return Drawn(files=files, successes=int(traces.success.sum()), episodes=episodes)
 
 
-def _listing(trained: Trained, traces: Traces, captions: Sequence[tuple[str, str]]) -> str:
+def _listing(trained: TrainedRun, traces: Traces, captions: Sequence[tuple[str, str]]) -> str:
     config = trained.config
     lines = [
         f"# {config.task}, {config.variant}, seed {config.seed}\n",

@@ -17,7 +17,8 @@ from cairngym.envs.core import Observation, TensorEnv
 from cairngym.envs.wrapper_registry import make_wrapper
 from cairngym.experiments.figures import Theme, grid, legend_above, png
 from cairngym.experiments.run import make_evaluation_env
-from cairngym.experiments.stl_traces import Trained, record
+from cairngym.experiments.stl_traces import record
+from cairngym.experiments.trained import TrainedRun
 from cairngym.reward_shaping.temporal.features import Sight
 from cairngym.reward_shaping.temporal.observation import TemporalObservation
 from cairngym.reward_shaping.temporal.plan import Branch
@@ -102,7 +103,7 @@ class TimesStudy:
 # Asking the critic, and trying ----------------------------------------------------------------------------------------
 
 
-def study_times(trained: Trained, *, seed: int, greedy: bool = False) -> TimesStudy | None:
+def study_times(trained: TrainedRun, *, seed: int, greedy: bool = False) -> TimesStudy | None:
     """Compare the critic's values with the success reached, from the first state of env 0.
 
     Args:
@@ -197,7 +198,9 @@ def complete(gaps: np.ndarray, pair: tuple[int, int], times: np.ndarray, draws: 
     return points[..., 1:]
 
 
-def _try_out(trained: Trained, number: int, tried: Surface, times: torch.Tensor, *, seed: int, greedy: bool) -> Surface:
+def _try_out(
+    trained: TrainedRun, number: int, tried: Surface, times: torch.Tensor, *, seed: int, greedy: bool
+) -> Surface:
     """How often the policy succeeds with these times, from the first state of env 0."""
     valid = ~np.isnan(tried.values)
     wanted = times[torch.as_tensor(valid)].repeat_interleave(EPISODES, dim=0)
@@ -210,7 +213,7 @@ def _try_out(trained: Trained, number: int, tried: Surface, times: torch.Tensor,
     return replace(tried, values=rate)
 
 
-def _planned_env(trained: Trained, number: int, times: torch.Tensor, seed: int) -> TensorEnv:
+def _planned_env(trained: TrainedRun, number: int, times: torch.Tensor, seed: int) -> TensorEnv:
     """Copies of the evaluation env whose plans are given."""
     config = trained.config
     place = next(i for i, wrapper in enumerate(config.wrappers) if wrapper.name == WRAPPER)

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from cairngym.envs.stl.monitored import HIGH, LOW, MARGINS
-from cairngym.experiments.config import RunConfig, load_run
-from cairngym.experiments.resolve import resolve
-from cairngym.experiments.run import make_evaluation_env
-from cairngym.experiments.video import load_policy
 from cairngym.reward_shaping.temporal.observation import TemporalObservation
 from cairngym.reward_shaping.temporal.stages import temporal_wrapper
 from cairngym.reward_shaping.temporal.task import stl_task
 
 if TYPE_CHECKING:
-    from cairngym.agents.core import Agent
     from cairngym.envs.core import State, TensorEnv
+    from cairngym.experiments.trained import TrainedRun
 
 Plan = tuple[tuple[int, str], ...]
 """Steps at which subgoals are due, and the subgoals."""
@@ -29,41 +24,6 @@ POSITION = "position"
 """The field that is drawn; else the first whose name ends so."""
 CIRCLES = ("regions", "obstacles")
 """Fields `(N, K, D + 1)` of centres and radii."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """The policy of a run, and the config that its evaluation envs are made of."""
-
-    agent: Agent
-    config: RunConfig
-
-    def make_env(self, num_envs: int, seed: int) -> TensorEnv:
-        """Copies of the evaluation env, whose times, if it chooses any, follow the agent's critic."""
-        return self.guided(make_evaluation_env(self.config, num_envs=num_envs, seed=seed))
-
-    def guided(self, env: TensorEnv) -> TensorEnv:
-        """`env`, told the agent's values as in an evaluation."""
-        if self.agent.values is not None:
-            env.guide(self.agent.values, exploit=True)
-        return env
-
-
-def load(run: Path, seed: int) -> Trained:
-    """The policy of a run's checkpoint.
-
-    Raises:
-        ConfigError: the folder holds no config or no checkpoint.
-        TypeError: the run's task has no formula.
-    """
-    agent, env = load_policy(run, seed)
-    try:
-        stl_task(env)
-    finally:
-        env.close()
-    config = resolve(load_run(run / "config.yaml"))
-    evaluation = {**config.evaluation.env, "autoreset_mode": "SameStep"}
-    return Trained(agent=agent, config=replace(config, evaluation=replace(config.evaluation, env=evaluation)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +76,7 @@ class Traces:
         return [(float(self.low[i, n]), float(self.high[i, n])) for i, n in zip(rows, self.length, strict=True)]
 
 
-def record(trained: Trained, env: TensorEnv, *, seed: int, greedy: bool = False) -> Traces:
+def record(trained: TrainedRun, env: TensorEnv, *, seed: int, greedy: bool = False) -> Traces:
     """Play the first episode of every copy of an env with a formula.
 
     Args:

@@ -9,12 +9,9 @@ from typing import Any
 
 import torch
 
-from cairngym.envs.core import TensorEnv
 from cairngym.envs.strict_yaml import ConfigError
 from cairngym.experiments.config import RunConfig, WrapperConfig, load_run
-from cairngym.experiments.resolve import resolve
-from cairngym.experiments.run import make_env, make_run_agent, wrap
-from cairngym.experiments.runfolder import RunFolder
+from cairngym.experiments.trained import RANDOMIZATION, load_trained
 from cairngym.sim2real.evaluation import SEED, Fleet, Played, Policy, evaluate_policy
 from cairngym.sim2real.gap import GapStudy, study
 from cairngym.sim2real.gap_figures import draw_pair, draw_study, draw_sweeps
@@ -23,7 +20,6 @@ from cairngym.sim2real.randomization.fixed import Parameter
 from cairngym.sim2real.sweeps import Sweep, model_of, pair_sweep, parameters, sweep
 from cairngym.sim2real.twin.fleets import load_fleet
 
-RANDOMIZATION = "randomization"
 UNITS = 8
 """Twins to play on where nothing says how many."""
 Tell = Callable[[str], None]
@@ -81,27 +77,12 @@ def load_policy(run: Path) -> tuple[RunConfig, Policy]:
     """The policy of a run's checkpoint, and its config.
 
     Raises:
-        ConfigError: the folder holds no config or no checkpoint.
+        ConfigError: the folder holds no config, no checkpoint, or one that can't be used.
     """
-    if not (run / "config.yaml").is_file():
-        raise ConfigError(f"Expected a run's folder with a config.yaml in it, got {run}.")
-    config = resolve(load_run(run / "config.yaml", {"agent": {"num_envs": 1}}))
-    saved = RunFolder(run).load_checkpoint()
-    if saved is None:
-        raise ConfigError(f"{run} has no checkpoint.pt; let the run go on for a while.")
-    agent = make_run_agent(config, make_env(config))
-    # The replay is of no use here, and large.
-    agent.set_state({key: None if key == "replay" else value for key, value in saved["state"].items()})
-    own = [wrapper for wrapper in config.wrappers if wrapper.name != RANDOMIZATION]
-
-    def make_sim(num_envs: int, seed: int) -> TensorEnv:
-        from cairngym.envs.registry import make
-
-        options = {**config.env, **config.evaluation.env}
-        return make(config.task, num_envs=num_envs, device=config.device, seed=seed, **options)
-
+    trained = load_trained(run)
+    config = trained.config
     policy = Policy(
-        variant=config.variant, seed=config.seed, agent=agent, make_sim=make_sim, wrap=lambda env: wrap(own, env)
+        variant=config.variant, seed=config.seed, agent=trained.agent, make_sim=trained.make_nominal, wrap=trained.wrap
     )
     return config, policy
 

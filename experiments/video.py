@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cairngym.envs.strict_yaml import ConfigError
-from cairngym.experiments.config import load_run
-from cairngym.experiments.resolve import resolve
-from cairngym.experiments.run import make_env, make_evaluation_env, make_run_agent
-from cairngym.experiments.runfolder import RunFolder
+from cairngym.experiments.trained import load_trained
 
 if TYPE_CHECKING:
     import cv2
@@ -59,7 +56,8 @@ def record(
     """
     if output.suffix != ".mp4":
         raise ConfigError(f"Expected an output that ends in .mp4, got {output}.")
-    agent, env = load_policy(run, seed)
+    trained = load_trained(run, autoreset_mode="Disabled")
+    agent, env = trained.agent, trained.make_env(1, seed)
     video, sheet = VideoFile(output, fps), ContactSheet(output.with_suffix(".png"))
     successes = 0
     try:
@@ -77,27 +75,6 @@ def record(
         env.close()
     sheet.save()
     return Recording(path=output, sheet=sheet.path, episodes=episodes, successes=successes, frames=video.frames)
-
-
-def load_policy(run: Path, seed: int) -> tuple[Agent, TensorEnv]:
-    """The agent of a run's checkpoint, and one copy of its evaluation env, which stays where an episode ended.
-
-    Raises:
-        ConfigError: the folder holds no config or no checkpoint.
-    """
-    if not (run / "config.yaml").is_file():
-        raise ConfigError(f"Expected a run's folder with a config.yaml in it, got {run}.")
-    config = resolve(load_run(run / "config.yaml", {"agent": {"num_envs": 1}}))
-    saved = RunFolder(run).load_checkpoint()
-    if saved is None:
-        raise ConfigError(f"{run} has no checkpoint.pt yet; let the run go on for a while.")
-    agent = make_run_agent(config, make_env(config))
-    agent.set_state(saved["state"])
-    evaluation = replace(config.evaluation, env={**config.evaluation.env, "autoreset_mode": "Disabled"})
-    env = make_evaluation_env(replace(config, evaluation=evaluation), num_envs=1, seed=seed)
-    if agent.values is not None:
-        env.guide(agent.values, exploit=True)
-    return agent, env
 
 
 def play(agent: Agent, env: TensorEnv, *, greedy: bool, seed: int) -> Iterator[tuple[np.ndarray, bool]]:

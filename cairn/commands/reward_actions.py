@@ -247,7 +247,7 @@ def _task_of(run: Path | None, task: str) -> str:
     Raises:
         ValueError: the run is of another task.
     """
-    from cairngym.experiments.reward_figures import run_config
+    from cairngym.experiments.trained import run_config
 
     if run is None:
         return task

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 if TYPE_CHECKING:
-    from cairngym.agents.core import Agent
-    from cairngym.envs.core import TensorEnv
     from cairngym.sim2real.randomization.envelopes import Envelope as Found
     from cairngym.sim2real.randomization.envelopes import Surface
-
-RANDOMIZATION = "randomization"
-"""The wrapper that a run may have been trained in, which is taken off: all that is not swept is nominal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +54,6 @@ class Envelope:
     """The folder that everything goes to; default is envelopes in the run's folder."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A run's policy, and how to make the env it was trained in under nominal physics."""
-
-    agent: Agent
-    make: Callable[[int], TensorEnv]
-    wrap: Callable[[TensorEnv], TensorEnv]
-    success: str
-
-
 def main(config: Envelope) -> int:
     """Sweep the parameters, write what was found, and print it.
 
@@ -75,54 +61,30 @@ def main(config: Envelope) -> int:
         ValueError: no parameter, one of another form, or a policy that never succeeds.
         ConfigError: the folder holds no trained run.
     """
+    from cairngym.experiments.trained import load_trained
     from cairngym.sim2real.randomization.envelopes import envelope, surface
     from cairngym.sim2real.randomization.fixed import parse_parameter
 
     if not config.parameter:
         raise ValueError("Expected at least one --parameter, e.g. --parameter body_mass:object0:scale:0.2,5; got none.")
     parameters = [parse_parameter(text, config.points) for text in config.parameter]
-    trained = load(config.run, config.seed)
+    trained = load_trained(config.run, autoreset_mode="SameStep")
+    make = partial(trained.make_nominal, seed=config.seed)  # all that is not swept is nominal
     options: dict[str, Any] = {
         "wrap": trained.wrap, "episodes": config.episodes, "max_envs": config.max_envs, "seed": config.seed,
-        "deterministic": not config.sampled, "success": trained.success,
+        "deterministic": not config.sampled, "success": trained.config.evaluation.success,
     }  # fmt: skip
     found = []
     for parameter in parameters:
-        found.append(envelope(trained.agent, trained.make, parameter, share=config.share, **options))
+        found.append(envelope(trained.agent, make, parameter, share=config.share, **options))
         print(line(found[-1]), flush=True)
     surfaces = []
     if config.pairs:
         coarse = [parse_parameter(text, config.pair_points) for text in config.parameter]
-        surfaces = [surface(trained.agent, trained.make, pair, **options) for pair in itertools.combinations(coarse, 2)]
+        surfaces = [surface(trained.agent, make, pair, **options) for pair in itertools.combinations(coarse, 2)]
     for path in write(config.out or config.run / "envelopes", str(config.run), found, surfaces):
         print(path.resolve())
     return 0
-
-
-def load(run: Path, seed: int) -> Trained:
-    """The policy of a run's checkpoint, with the makers of its evaluation env.
-
-    Raises:
-        ConfigError: the folder holds no config or no checkpoint.
-    """
-    from cairngym.envs.registry import make
-    from cairngym.experiments.config import load_run
-    from cairngym.experiments.resolve import resolve
-    from cairngym.experiments.run import wrap
-    from cairngym.experiments.video import load_policy
-
-    agent, env = load_policy(run, seed)
-    env.close()
-    config = resolve(load_run(run / "config.yaml"))
-    options = {**config.env, **config.evaluation.env, "autoreset_mode": "SameStep"}
-    worn = config.wrappers if config.evaluation.wrappers is None else config.evaluation.wrappers
-    wrappers = [wrapper for wrapper in worn if wrapper.name != RANDOMIZATION]
-    return Trained(
-        agent=agent,
-        make=lambda num_envs: make(config.task, num_envs=num_envs, device=config.device, seed=seed, **options),
-        wrap=lambda env: wrap(wrappers, env),
-        success=config.evaluation.success,
-    )
 
 
 def line(found: Found) -> str:

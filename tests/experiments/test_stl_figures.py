@@ -16,7 +16,8 @@ from cairngym.experiments.config import RunConfig, WrapperConfig
 from cairngym.experiments.figures import LIGHT
 from cairngym.experiments.stl_figures import _limits, draw_run, verdict
 from cairngym.experiments.stl_times import COARSE, Planned, complete, spread, study_times, times_figure, value_surface
-from cairngym.experiments.stl_traces import Trained, load, position_field, record
+from cairngym.experiments.stl_traces import position_field, record
+from cairngym.experiments.trained import TrainedRun, load_trained
 from cairngym.reward_shaping.temporal.domains import encode
 from cairngym.reward_shaping.temporal.grounding import ground
 from cairngym.reward_shaping.temporal.observation import TemporalObservation
@@ -56,7 +57,7 @@ def walking(*, obedient, **config):
         actor=lambda num_envs, **_: Walker(num_envs, obedient=obedient), steps_done=0,
         values=(lambda obs: begins_with_a(obs).float()) if obedient else None,
     )  # fmt: skip
-    return Trained(agent=agent, config=RunConfig(task="StlLinear-ReachAvoid-v0", env={"horizon": 50}, **config))
+    return TrainedRun(agent=agent, config=RunConfig(task="StlLinear-ReachAvoid-v0", env={"horizon": 50}, **config))
 
 
 # Traces ---------------------------------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def test_dependent_times_are_blank_where_they_are_not_valid():
         values=lambda obs: obs.sum(1), steps_done=0,
     )  # fmt: skip
     config = RunConfig(task="StlLinear-Nested-v0", env={"horizon": 60}, wrappers=(WrapperConfig(name="temporal"),))
-    study = study_times(Trained(agent=agent, config=config), seed=0)
+    study = study_times(TrainedRun(agent=agent, config=config), seed=0)
     apart = study.value.second - study.value.first[:, None]
     np.testing.assert_array_equal(np.isnan(study.value.values), (apart < 0) | (apart > 20))
     np.testing.assert_array_equal(np.isnan(study.success.values), np.isnan(study.value_tried.values))
@@ -256,7 +257,7 @@ def test_figures_of_a_run_with_plans(tmp_path, capsys):
     picture = cv2.imread(str(tmp_path / "deep" / "out" / "trajectories.png"))
     grey = (np.abs(picture.astype(int) - (178, 182, 176)).max(2) < 12).sum()
     assert grey > 3 * 3 * 200  # three obstacles in each of three panels
-    trained = load(run, seed=0)
+    trained = load_trained(run)
     assert isinstance(trained.make_env(2, seed=0), TemporalObservation)
 
 
