@@ -53,17 +53,14 @@ def beginning(
     at = float(segment.time_s[row])
     position, slope, speed = home.copy(), np.zeros(model.nq), np.full(model.nv, np.nan)
     seen = np.zeros(model.nq, bool)
-    for measurement in measurements:
-        values = segment.sensors[measurement.channel]
-        for column, coordinate in enumerate(measurement.coordinates(model)):
-            value, rate = smooth(segment.time_s, values[:, column], at, row)
-            if coordinate is None or not np.isfinite(value):
-                continue
-            kind, address = coordinate
-            if kind == "qpos":
-                position[address], slope[address], seen[address] = value, rate, True
-            else:
-                speed[address] = value
+    for (kind, address), series in _readings(model, measurements, segment):
+        value, rate = smooth(segment.time_s, series, at, row)
+        if not np.isfinite(value):
+            continue
+        if kind == "qpos":
+            position[address], slope[address], seen[address] = value, rate, True
+        else:
+            speed[address] = value
     return _normal(model, position), _speeds(model, position, slope, speed), _measured(model, seen) | np.isfinite(speed)
 
 
@@ -72,11 +69,29 @@ def positions(
 ) -> np.ndarray:
     """Positions `(T, nq)` as they were read in each row, the last ones where a reading is missing."""
     result = np.tile(home, (len(segment), 1))
-    for measurement in measurements:
-        for column, coordinate in enumerate(measurement.coordinates(model)):
-            if coordinate is not None and coordinate[0] == "qpos":
-                result[:, coordinate[1]] = _filled(segment.sensors[measurement.channel][:, column])
+    for (kind, address), series in _readings(model, measurements, segment):
+        if kind == "qpos":
+            result[:, address] = _filled(series)
     return result
+
+
+def _readings(
+    model: mujoco.MjModel, measurements: Sequence[Measurement], segment: Segment
+) -> list[tuple[tuple[str, int], np.ndarray]]:
+    """Coordinates and their readings `(T,)`; of a coordinate that several channels measure the least noisy ones last.
+
+    A camera may be shifted as a whole, which the fit is to find out; beside an encoder it must not tell the beginning.
+    """
+    found = []
+    for measurement in measurements:
+        values = segment.sensors[measurement.channel]
+        spread = noise_of(values) if measurement.noise is None else np.full(values.shape[1], measurement.noise)
+        found += [
+            (spread[column], coordinate, values[:, column])
+            for column, coordinate in enumerate(measurement.coordinates(model))
+            if coordinate is not None
+        ]
+    return [(coordinate, series) for _, coordinate, series in sorted(found, key=lambda one: -one[0])]
 
 
 def _filled(series: np.ndarray) -> np.ndarray:

@@ -16,10 +16,10 @@ from cairngym.sim2real.randomization.wrapper import Randomization
 ROBOT = {
     "model": "PointMaze_Open-v3",
     "excitation": {
-        "duration_s": 1.5,
+        "duration_s": 2.0,
         "logs": 2,
-        "amplitude": 0.6,
-        "frequencies": [2.0, 6.0],
+        "amplitude": 0.2,
+        "frequencies": [0.8, 2.5],
         "sines": 2,
         "candidates": 2,
     },

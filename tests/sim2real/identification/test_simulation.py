@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from hidden_models import record, segment, waves
 
-from cairngym.sim2real.identification.beginnings import beginning, noise_of, smooth
+from cairngym.sim2real.identification.beginnings import beginning, noise_of, positions, smooth
 from cairngym.sim2real.identification.experiment import Delays, Experiment
 from cairngym.sim2real.identification.inertia import Inertia, physical
 from cairngym.sim2real.identification.layout import LogError
@@ -134,6 +134,19 @@ def test_first_states_take_speeds_from_positions_where_nothing_measures_them(pla
     np.testing.assert_allclose(qpos, [0.06, 0.0], atol=1e-9)
     np.testing.assert_allclose(qvel, [0.3, 0.0], atol=1e-6)
     np.testing.assert_array_equal(seen, [True, False])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_first_states_come_from_the_least_noisy_of_several_channels(plant, order):
+    command = waves(0, 40, DT, 1, 0.8)
+    qpos, _ = record(plant.model, command, dt=DT)
+    camera = qpos + 0.3 + 0.01 * np.random.default_rng(0).normal(size=qpos.shape)
+    one = segment("log", DT, command, encoder=qpos, camera=camera)
+    both = (Measurement(channel="encoder", quantity="qpos"), Measurement(channel="camera", quantity="qpos"))
+    for measurements in (both[::order], (both[0], Measurement(channel="camera", quantity="qpos", noise=0.01))[::order]):
+        found, _, _ = beginning(plant.model, plant.home, measurements, one, 10)
+        np.testing.assert_allclose(found, qpos[10], atol=5e-3)
+        np.testing.assert_array_equal(positions(plant.model, plant.home, measurements, one), qpos)
 
 
 def test_segments_too_short_for_delays_and_channels_of_another_size_are_refused(plant):
