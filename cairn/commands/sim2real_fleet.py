@@ -25,7 +25,7 @@ class Fleet:
     """Identify several twins of a fleet alike, and write presets of what they have in common and how they differ.
 
     The same excitations are played on every unit, each is identified alone, and the output folder gets
-    identified/NAME.yaml (the means), identified_randomized/NAME.yaml (two deviations around them), identified/NAME.json
+    identified/NAME.yaml (the means), identified_randomized/NAME.yaml (deviations around them), identified/NAME.json
     and, with --reports, a report of each unit.
 
     Example:

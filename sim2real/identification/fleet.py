@@ -58,9 +58,13 @@ class FleetConfig:
     """Measured channels that are state fields too: their noise goes into the presets."""
     spread: float = 0.0
     """Least half width of the ranges, as a part of the estimates."""
+    deviations: float = ERRORS
+    """Standard deviations that ranges cover on either side."""
     description: str = ""
 
     def __post_init__(self) -> None:
+        if self.deviations < 0:
+            raise ValueError(f"Expected deviations >= 0, got {self.deviations}.")
         channels = [one.channel for one in self.identification.measurements]
         for name in self.sensors:
             if name not in channels:
@@ -149,12 +153,12 @@ def identify_fleet(
 
 
 def together(config: FleetConfig, outcomes: Mapping[str, Outcome]) -> Fleet:
-    """Means over robots, and ranges that hold two deviations between robots and of the estimates on either side."""
+    """Means over robots, and ranges of deviations on either side: those between robots and of the estimates."""
     every = list(outcomes.values())
     estimates = tuple(
         _mean([outcome.found.estimates[i] for outcome in every]) for i in range(len(every[0].found.estimates))
     )
-    exact, ranged = presets(replace(every[0].found, estimates=estimates), config.spread)
+    exact, ranged = presets(replace(every[0].found, estimates=estimates), config.spread, config.deviations)
     noise = {name: _noise(every, name) for name in config.sensors}
     sensing = tuple(
         SensorNoise(field=name, component=k if len(stds) > 1 else None, std=float(f"{std:.3g}"))
@@ -168,8 +172,8 @@ def together(config: FleetConfig, outcomes: Mapping[str, Outcome]) -> Fleet:
             exact, description=f"Means of what was identified on {of}.", events=exact.events + sensing
         ),
         identified_randomized=replace(
-            ranged, description=f"Means of what was identified on {of}, {ERRORS:g} deviations to either side.",
-            events=ranged.events + sensing,
+            ranged, events=ranged.events + sensing,
+            description=f"Means of what was identified on {of}, {config.deviations:g} deviations to either side.",
         ),
     )  # fmt: skip
 

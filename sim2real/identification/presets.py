@@ -36,10 +36,12 @@ FIELDS: dict[type[Parameter], tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """Parameter -> field of the model, and what else its event says."""
 ERRORS = 2.0
-"""Standard errors on either side of an estimate that `identified_randomized` covers."""
+"""Standard errors on either side of an estimate that `identified_randomized` covers where nothing else is said."""
 
 
-def presets(found: Identification, spread: float = 0.0) -> tuple[RandomizationConfig, RandomizationConfig]:
+def presets(
+    found: Identification, spread: float = 0.0, errors: float = ERRORS
+) -> tuple[RandomizationConfig, RandomizationConfig]:
     """The estimates alone, and ranges around them.
 
     What a fit could not tell keeps its nominal value. Members of a combination that can't be told apart take the fitted
@@ -48,19 +50,20 @@ def presets(found: Identification, spread: float = 0.0) -> tuple[RandomizationCo
     Args:
         found: what a fit found.
         spread: least half width of a range, as a part of the estimate: how much units of the robot differ.
+        errors: standard errors that a range covers on either side.
 
     Raises:
-        ValueError: a negative spread.
+        ValueError: a negative spread, or negative errors.
     """
-    if spread < 0:
-        raise ValueError(f"Expected a spread of at least 0, got {spread}.")
+    if spread < 0 or errors < 0:
+        raise ValueError(f"Expected a spread and errors of at least 0, got {spread} and {errors}.")
     exact = _events(found, 0.0, 0.0)
-    ranged = _events(found, ERRORS, spread)
+    ranged = _events(found, errors, spread)
     return (
         RandomizationConfig(events=tuple(exact), description="Identified parameters."),
         RandomizationConfig(
             events=tuple(ranged),
-            description=f"Identified parameters, {ERRORS:g} standard errors and at least {spread:.0%} around them.",
+            description=f"Identified parameters, {errors:g} standard errors and at least {spread:.0%} around them.",
         ),
     )
 

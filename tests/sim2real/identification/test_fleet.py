@@ -89,6 +89,10 @@ def test_robots_are_taken_together_as_computed_by_hand(config):
     ]
     ranged = [event for event in fleet.identified_randomized.events if isinstance(event, FieldEvent)]
     assert (ranged[0].low, ranged[0].high) == pytest.approx((0.2, 1.0))
+    narrow = together(replace(config, deviations=1.0), fleet.outcomes).identified_randomized
+    assert (narrow.events[0].low, narrow.events[0].high) == pytest.approx((0.4, 0.8))
+    with pytest.raises(ValueError, match="deviations >= 0"):
+        replace(config, deviations=-1.0)
     for preset in (fleet.identified, fleet.identified_randomized):
         sensing = [event for event in preset.events if isinstance(event, SensorNoise)]
         assert [(event.field, event.component, event.std) for event in sensing] == [("qvel", 0, 0.2), ("qvel", 1, 2.0)]
