@@ -204,7 +204,7 @@ def success(row: dict[str, str] | None) -> str:
 COMPARISONS = (
     "quickstart", "minigrid", "goals", "goals_push", "potential_offsets", "stl_linear", "stl_unicycle", "stl_quadrotor",
     "stl_franka", "stl_ant", "stl_short", "stl_replay", "llm", "llm_fetch",
-    "intrinsic", "demonstrations", "residual", "quality_diversity",
+    "intrinsic", "demonstrations", "residual", "quality_diversity", "sim2real", "sim2real_fetch",
 )  # fmt: skip
 BLOCKS: dict[str, Callable[[], str]] = {
     "worlds": worlds,
@@ -221,6 +221,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 FILES = (
     "README.md", "docs/potential_shaping.md", "docs/physics_worlds.md", "docs/stl.md", "docs/tgpo.md",
     "docs/llm_rewards.md", "docs/exploration.md", "docs/quality_diversity.md", "docs/demonstrations.md",
+    "docs/gap.md",
 )  # fmt: skip
 
 
