@@ -108,15 +108,19 @@ def legend(panel: Axes, theme: Theme) -> None:
 
 
 def legend_above(figure: Figure, theme: Theme) -> None:
-    """One legend above all panels, each label once."""
+    """One legend above all panels, each label once, in as many columns as the figure has room for."""
     entries: dict[str, Any] = {}
     for panel in figure.axes:
         handles, labels = panel.get_legend_handles_labels()
         entries |= {label: handle for handle, label in zip(handles, labels, strict=True) if label not in entries}
-    figure.legend(
-        entries.values(), entries.keys(), loc="outside upper center", ncols=min(len(entries), 6), frameon=False,
-        labelcolor=theme.ink, fontsize=9.5, handlelength=2.2,
-    )  # fmt: skip
+    for columns in range(min(len(entries), 6), 0, -1):
+        drawn = figure.legend(
+            entries.values(), entries.keys(), loc="outside upper center", ncols=columns, frameon=False,
+            labelcolor=theme.ink, fontsize=9.5, handlelength=2.2,
+        )  # fmt: skip
+        if columns == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
 
 
 def png(figure: Figure, theme: Theme) -> bytes:
