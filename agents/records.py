@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from gymnasium import spaces
 
-from cairngym.envs.core import Observation, TensorEnv
+from cairngym.envs.core import Observation, State, TensorEnv
+from cairngym.envs.goals import GoalTask
 from cairngym.reward_shaping.core import Term
 
 
@@ -33,6 +34,8 @@ class Record(NamedTuple):
     """Weighted sum of the shaper terms that have a memory, as they were collected."""
     success: torch.Tensor | None = None
     """`info["success"]`; None where it is the same as earning the greatest reward of the task's `reward_range`."""
+    achieved: torch.Tensor | None = None
+    """The goal truly achieved by the step, `(N, goal_size)`; None where `next_obs` shows it, or there are no goals."""
 
 
 def memoryless(env: TensorEnv) -> tuple[Term, ...]:
@@ -79,8 +82,16 @@ def record_step(
     return Record(
         obs=obs, action=action, next_obs=info["final_obs"], reward=task_reward, terminated=terminated,
         truncated=truncated, state=state, next_state={name: info["final_state"][name] for name in state}, kept=kept,
-        success=info["success"],
+        success=info["success"], achieved=_achieved(env, info["final_obs"], info["final_state"]),
     )  # fmt: skip
+
+
+def _achieved(env: TensorEnv, seen: Observation, state: State) -> torch.Tensor | None:
+    """What is achieved in `state`, as the observation would show it if sensors did not err."""
+    task = env.unwrapped.task
+    if env.observes_truth or not isinstance(task, GoalTask) or not isinstance(seen, dict):
+        return None
+    return task.achieved_goal(state).to(seen["achieved_goal"].dtype) if "achieved_goal" in seen else None
 
 
 def to_unit(action: torch.Tensor, space: spaces.Space) -> torch.Tensor:

@@ -110,6 +110,8 @@ class Replay:
         columns = record._asdict()
         if record.success is None:
             columns["success"] = record.reward == self._best
+        if record.achieved is None:
+            del columns["achieved"]
         ring = self.ring if self.first.steps == self.first.length else self.first
         ring.write(columns, record.terminated | record.truncated)
 

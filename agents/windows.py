@@ -70,7 +70,7 @@ class GoalWindow(Window):
     def outcome(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Task reward, termination and success, judged anew."""
         (goal, mask), recorded = self.spread, super().outcome()
-        achieved = take(self.held["next_obs"]["achieved_goal"], self.flat)
+        achieved = take(achieved_goals(self.held), self.flat)
         anew = self.goals.judge(achieved, goal, *recorded[1:])
         reward, terminated, success = (torch.where(mask, *pair) for pair in zip(anew, recorded, strict=True))
         return reward, terminated, success
@@ -140,7 +140,7 @@ class OtherGoals(Recorded):
     def window(self, ring: Ring, sample: Sample, generator: torch.Generator) -> Window:
         """The steps, a share of the samples under another goal."""
         mask, source = self.hindsight.draw(sample.step, sample.first, sample.last, generator)
-        goal = take(ring.columns["next_obs"]["achieved_goal"], ring.locate(source, sample.env))
+        goal = take(achieved_goals(ring.columns), ring.locate(source, sample.env))
         return GoalWindow(ring.columns, sample.rows, self.goals, goal, mask)
 
 
@@ -171,6 +171,11 @@ class OtherPlans(Recorded):
         anew = own.relabel(recorded, later, uniforms)
         steps = Steps(*(where(mask, new, old) for new, old in zip(anew, recorded, strict=True)))
         return PlanWindow(held, sample.rows, steps)
+
+
+def achieved_goals(held: Columns) -> torch.Tensor:
+    """The goals that steps achieved: truly, where sensors show something else and the record says so."""
+    return held["achieved"] if "achieved" in held else held["next_obs"]["achieved_goal"]
 
 
 def make_windows(env: TensorEnv, hindsight: Hindsight) -> Recorded:

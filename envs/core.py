@@ -163,6 +163,11 @@ class TensorEnv(VectorEnv):
         """What gives replayed steps another plan; None where episodes have none that observations show."""
         return None
 
+    @property
+    def observes_truth(self) -> bool:
+        """Whether observations show the state as it is; sensors that err, drift or lag show another one."""
+        return True
+
     def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """RGB frames of the given envs (default: all)."""
         return self.world.render(range(self.num_envs) if env_ids is None else env_ids)

@@ -118,6 +118,11 @@ class TensorWrapper(TensorEnv):
         """The inner env's; None where this wrapper changes what is seen, which relabelled steps would not show."""
         return self.env.relabeller if type(self).observation is TensorWrapper.observation else None
 
+    @property
+    def observes_truth(self) -> bool:
+        """As the inner env."""
+        return self.env.observes_truth
+
     def render(self, env_ids: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
         """The inner env's frames."""
         return self.env.render(env_ids)

@@ -165,6 +165,11 @@ class Randomization(TensorWrapper):
         """The inner env's, unless sensors change what is seen, which it would not show."""
         return None if self.sensors else self.env.relabeller
 
+    @property
+    def observes_truth(self) -> bool:
+        """False where there are sensors: a learner in hindsight then judges by what was truly achieved."""
+        return not self.sensors and self.env.observes_truth
+
     # Snapshots --------------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:

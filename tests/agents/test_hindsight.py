@@ -5,10 +5,13 @@ from gymnasium import spaces
 from replay_toys import make_replay, samples, walk
 from scipy.stats import chisquare
 
+import cairngym
 from cairngym.agents.hindsight import NO_HINDSIGHT, Goals, Hindsight
+from cairngym.agents.replay import Replay, read_state, record_step
 from cairngym.envs.checks import UnknownNameError
 from cairngym.envs.goals import GOAL_KEYS
 from cairngym.envs.wrapper import TensorWrapper
+from cairngym.sim2real.randomization.wrapper import Randomization
 
 NEVER = torch.tensor([False])
 
@@ -152,3 +155,38 @@ def test_bad_options_are_named():
     for ratio in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"ratio in \[0, 1\]"):
             Hindsight(ratio=ratio)
+
+
+def test_goals_are_those_truly_achieved_where_sensors_err():
+    """A camera that is half a metre off must not teach that the goal is where it looks to be."""
+    offset = torch.tensor([0.5, -0.25])
+    events = [
+        {"event": "sensor_noise", "field": "position", "component": axis, "bias_range": [float(by)] * 2}
+        for axis, by in enumerate(offset)
+    ]
+    plain = cairngym.make("PointMaze_Open-v3", num_envs=8, seed=3)
+    env = Randomization(plain, config={"events": events})
+    assert plain.observes_truth
+    assert not env.observes_truth
+    generator = torch.Generator().manual_seed(0)
+    replay = Replay(
+        env, capacity=8 * 40, gamma=0.9, hindsight=Hindsight(strategy="future", ratio=1.0), generator=generator
+    )
+    obs, _ = env.reset()
+    where = [env.state["position"].clone()]
+    for _ in range(40):
+        action = 2 * torch.rand(8, 2, generator=generator) - 1
+        result = env.step(action)
+        replay.add(record_step(env, obs, read_state(env), action, result))
+        obs = result[0]
+        where.append(env.state["position"].clone())
+    torch.testing.assert_close(obs["achieved_goal"], where[-1].float() + offset)
+    truly = torch.stack(where[1:]).flatten(0, 1).float()
+    batch = replay.sample(64)
+    for goal, shown, reward in zip(
+        batch.obs["desired_goal"], batch.next_obs["achieved_goal"], batch.reward, strict=True
+    ):
+        assert (truly == goal).all(1).any()
+        away = float((shown - offset - goal).norm())
+        assert abs(away - 0.45) < 1e-4 or float(reward) == float(away <= 0.45)
+    assert 0 < float(batch.reward.mean()) <= 1
