@@ -61,8 +61,11 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def set_const(self) -> None:
-        """Derive the constants that depend on the fields written, in every simulation."""
+    def set_const(self, mask: torch.Tensor | None = None) -> None:
+        """Derive the constants that depend on the fields written, in the masked `(N,)` simulations at least.
+
+        Equality constraints whose data were set by hand since the model was compiled keep them.
+        """
 
     @abstractmethod
     def set_initial(self, data: mujoco.MjData) -> None:

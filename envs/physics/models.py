@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
 from cairngym.envs.checks import UnknownNameError, unknown_name
 
@@ -79,3 +81,14 @@ def require(model: mujoco.MjModel, needs: Mapping[str, Sequence[str]], what: str
             f"Expected a model with everything {what} measures, got one without {', '.join(missing)}. "
             "Add them to the XML under these names."
         )
+
+
+def constraints_set_by_hand(model: mujoco.MjModel) -> np.ndarray:
+    """Ids of equality constraints whose data say something else than the model's reference pose does.
+
+    `mj_setConst` derives where welded and connected bodies are to each other from that pose. Who has set it since the
+    model was compiled, as Fetch's mocap welds are, loses it there, whatever the constants were derived for.
+    """
+    derived = copy.copy(model)
+    mujoco.mj_setConst(derived, mujoco.MjData(derived))
+    return np.flatnonzero(~np.isclose(derived.eq_data, model.eq_data, rtol=0.0, atol=1e-9).all(axis=1))

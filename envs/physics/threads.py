@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import torch
 
 from cairngym.envs.checks import unknown_name
 from cairngym.envs.physics.driver import Driver
+from cairngym.envs.physics.models import constraints_set_by_hand
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 WARNINGS = mujoco.mjtWarning
@@ -69,10 +71,21 @@ class ThreadsDriver(Driver):
             self._fields[name] = _tensor(self.batch.expand(name))
         return self._fields[name]
 
-    def set_const(self) -> None:
-        """Run `mj_setConst` in every simulation."""
-        self.batch.set_const()
-        for name in mujoco.batch.MODEL_FIELDS:
+    @functools.cached_property
+    def _set_by_hand(self) -> np.ndarray:
+        return constraints_set_by_hand(self.model)
+
+    def set_const(self, mask: torch.Tensor | None = None) -> None:
+        """Run `mj_setConst` in the masked simulations (default: all)."""
+        ids = None if mask is None else mask.numpy().nonzero()[0]
+        if ids is not None and not len(ids):
+            return
+        kept = self._set_by_hand
+        held = self.field("eq_data")[:, kept] if len(kept) else None
+        self.batch.set_const(ids)
+        if held is not None:
+            self.field("eq_data")[:, kept] = held
+        for name in mujoco.batch.MODEL_FIELDS if mask is None else ():
             if name not in self._fields and self.batch.expanded(name) is not None:
                 self.field(name)  # derived values are the simulation's own, so snapshots hold them
 

@@ -17,6 +17,7 @@ from cairngym.envs.checks import check_device, check_shape, unknown_name
 from cairngym.envs.physics import warp_fields as fields
 from cairngym.envs.physics import warp_kernels as kernels
 from cairngym.envs.physics.driver import Driver
+from cairngym.envs.physics.models import constraints_set_by_hand
 from cairngym.envs.physics.warp_sizes import Sizes, measure_sizes
 from cairngym.envs.warp_setup import start_warp
 
@@ -160,10 +161,18 @@ class WarpDriver(Driver):
             self._forget_graphs()
         return self._fields[name]
 
-    def set_const(self) -> None:
+    @functools.cached_property
+    def _set_by_hand(self) -> torch.Tensor:
+        return torch.from_numpy(constraints_set_by_hand(self.model)).to(self.device)
+
+    def set_const(self, mask: torch.Tensor | None = None) -> None:
         """Derive the constants that depend on the fields written, in every simulation."""
+        kept = self._set_by_hand
+        held = self.field("eq_data")[:, kept] if len(kept) else None
         with self._ordered():
             self._engine.set_const(self.engine_model, self._data)
+        if held is not None:
+            self.field("eq_data")[:, kept] = held
 
     # The programs -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from cairngym.envs.physics.models import constraints_set_by_hand
 from cairngym.sim2real.identification.experiment import Experiment
 from cairngym.sim2real.identification.inertia import Inertia
 from cairngym.sim2real.identification.parameters import CenterOfMass, ModelParameter, Parameter
@@ -61,7 +62,7 @@ class Problem:
         self._edges = np.cumsum([self.size, *(len(one.free) for one in self.experiments)])
         self._parts = np.split(np.arange(self.size), np.cumsum([len(one.start(model)) for one in parameters])[:-1])
         self._pool: list[mujoco.MjModel] = []
-        self._data = mujoco.MjData(model)
+        self._data, self._set_by_hand = mujoco.MjData(model), constraints_set_by_hand(model)
         self._built = 0
         moved = [one.ids(model) for one in parameters if isinstance(one, CenterOfMass | Inertia)]
         self._moved = np.unique(np.concatenate(moved)).astype(int) if moved else np.zeros(0, int)
@@ -183,6 +184,7 @@ class Problem:
             if isinstance(parameter, ModelParameter):
                 parameter.write(model, values[parameter.label].value)
         mujoco.mj_setConst(model, self._data)
+        model.eq_data[self._set_by_hand] = self.model.eq_data[self._set_by_hand]
         # MuJoCo takes a centre of mass within 1e-6 m of the body's origin to be there, which would hide small steps.
         model.body_sameframe[self._moved] = 0
         return model

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
 import torch
 
-from cairngym.envs.physics.driver import Driver
 from cairngym.envs.physics.threads import ThreadsDriver
 from cairngym.envs.physics.world import put
 from cairngym.sim2real.randomization.changes import GEOM_SIZES, Change, Values, nominal
@@ -70,7 +69,7 @@ class Fields(PhysicsPart):
         everyone = torch.ones(self.driver.num_worlds, dtype=torch.bool, device=self.driver.device)
         for i, numbers in enumerate(self._numbers):
             self._draw(i, torch.full_like(numbers, 0.37), everyone)
-        self._write(everyone, set(self._live), self.driver.set_const)
+        self._write(everyone, set(self._live))
         for name, live in self._live.items():
             live.copy_(self._nominal[name].expand_as(live))
         self.driver.set_const()
@@ -112,8 +111,8 @@ class Fields(PhysicsPart):
 
     # What -------------------------------------------------------------------------------------------------------------
 
-    def _write(self, mask: torch.Tensor, names: set[str], follow: Callable[[], None] | None = None) -> None:
-        """Bring the named fields of the masked worlds to what the numbers say; `follow` may stand in for `derive`."""
+    def _write(self, mask: torch.Tensor, names: set[str]) -> None:
+        """Bring the named fields of the masked worlds to what the numbers say."""
         if not names:
             return
         if self.driver.device.type == "cpu":
@@ -125,7 +124,7 @@ class Fields(PhysicsPart):
             for name, value in self._values(names, everyone).items():
                 put(mask, self._live[name], value)
         if any(FIELDS[name].constants for name in names):
-            derive(self.driver, mask) if follow is None else follow()
+            self.driver.set_const(mask)
 
     def _values(self, names: set[str], rows: torch.Tensor) -> Values:
         """What the named fields are in the worlds `rows` `(R,)`, and fields that are written together with them."""
@@ -159,16 +158,6 @@ class Fields(PhysicsPart):
 def expanded(value: torch.Tensor, rows: int) -> torch.Tensor:
     """Copies `(rows, ...)` of a value, to be written into."""
     return value.unsqueeze(0).repeat(rows, *(1,) * value.ndim)
-
-
-def derive(driver: Driver, mask: torch.Tensor) -> None:
-    """Derive the constants of the masked worlds; others keep theirs, computed anew on Warp."""
-    if not isinstance(driver, ThreadsDriver):
-        driver.set_const()
-        return
-    rows = mask.numpy().nonzero()[0]
-    if len(rows):
-        driver.batch.set_const(rows)
 
 
 # Extremes -------------------------------------------------------------------------------------------------------------
