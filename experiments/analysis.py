@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -47,6 +47,8 @@ class Cell:
     """By level in percent, in training seconds; empty without finished runs."""
     improvement: Interval | None
     """Probability of ending with higher success than the baseline; None for the baseline itself."""
+    lead: float | None = None
+    """Lower end of the interval of `success` minus the upper end of the baseline's; None for the baseline itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +71,12 @@ class Measurement:
 
 def analyse(experiment: Experiment, *, seed: int = 0) -> dict[tuple[str, str], Cell]:
     """Compute every cell, by (task id or "all", variant); `seed` is the bootstrap's."""
-    return {
-        (task, variant): _cell(experiment, task, variant, seed)
-        for task in (ALL_TASKS, *experiment.tasks)
-        for variant in experiment.variants
-    }
+    cells = {}
+    for task in (ALL_TASKS, *experiment.tasks):
+        row = {variant: _cell(experiment, task, variant, seed) for variant in experiment.variants}
+        baseline = row[experiment.plan.baseline]
+        cells |= {(task, variant): replace(cell, lead=_lead(cell, baseline)) for variant, cell in row.items()}
+    return cells
 
 
 def _cell(experiment: Experiment, task: str, variant: str, seed: int) -> Cell:
@@ -107,6 +110,12 @@ def _improvement(
         return None
     ours, theirs = ([scores(group, final_success) for group in side] for side in zip(*pairs, strict=True))
     return statistics.probability_of_improvement(ours, theirs, seed=seed)
+
+
+def _lead(cell: Cell, baseline: Cell) -> float | None:
+    if cell is baseline or cell.success is None or baseline.success is None:
+        return None
+    return cell.success.low - baseline.success.high
 
 
 def scores(runs: tuple[Run, ...], read: Callable[[Run], float]) -> np.ndarray:
@@ -208,6 +217,8 @@ def measure(cell: Cell, metric: str) -> Measurement | None:
             "probability_of_improvement": cell.improvement,
         }[metric]
         return Measurement(text=interval_text(interval), low=interval.value, high=interval.value) if interval else None
+    if metric == "lead":
+        return None if cell.lead is None else Measurement(text=f"{cell.lead:+.2f}", low=cell.lead, high=cell.lead)
     unit, _, level = metric.partition("_to_")
     reached = (cell.steps_to if unit == "steps" else cell.seconds_to).get(int(level))
     if reached is None:

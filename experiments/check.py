@@ -9,7 +9,7 @@ from pathlib import Path
 from cairngym.envs.checks import unknown_name
 from cairngym.experiments.analysis import Cell, analyse, measure
 from cairngym.experiments.records import Experiment, read_experiment
-from cairngym.experiments.threshold import ALL_TASKS, METRICS, Threshold
+from cairngym.experiments.threshold import ALL_TASKS, METRICS, RELATIVE, Threshold
 
 __all__ = ["METRICS", "CheckResult", "Threshold", "check_comparison", "render_checks"]
 
@@ -57,9 +57,9 @@ def _check_names(threshold: Threshold, experiment: Experiment) -> None:
         raise unknown_name("task in a threshold:", threshold.task, (ALL_TASKS, *experiment.tasks))
     if threshold.variant not in experiment.variants:
         raise unknown_name("variant in a threshold:", threshold.variant, experiment.variants)
-    if threshold.metric == "probability_of_improvement" and threshold.variant == experiment.plan.baseline:
+    if threshold.metric in RELATIVE and threshold.variant == experiment.plan.baseline:
         raise ValueError(
-            f"Expected probability_of_improvement of a variant other than the baseline {threshold.variant!r}, which "
+            f"Expected {threshold.metric} of a variant other than the baseline {threshold.variant!r}, which "
             "is what the others are held against."
         )
 

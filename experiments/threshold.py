@@ -22,9 +22,12 @@ METRICS: Mapping[str, str] = MappingProxyType(
             for p in LEVELS
         },
         "probability_of_improvement": "probability that a run ends with higher success than one of the baseline",
+        "lead": "lower end of final success's interval minus the upper end of the baseline's: above 0 they are apart",
     }
 )
 """Every metric by name, and what it means."""
+RELATIVE = ("probability_of_improvement", "lead")
+"""Metrics that hold a variant against the baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ def _passes(toy, **threshold):
         ("steps_to_80", 500_000),
         ("seconds_to_80", 500_000 / 12_000),
         ("probability_of_improvement", 1.0),
+        ("lead", 0.5 - 0.3),  # of three seeds the intervals reach the least and the most
     ],
 )
 def test_bounds_are_held_against_the_measured_value(toy, metric, value):
@@ -64,6 +65,17 @@ def test_all_tasks_together_is_the_default(synthetic):
     assert [result.passed for result in check_comparison([improvement, success], toy.folder)] == [True] * 3
 
 
+def test_intervals_that_overlap_have_no_lead(synthetic):
+    toy = synthetic(tasks=(A,), variants=("sparse", "potential"), seeds=2)
+    for seed, success in enumerate((0.4, 0.8)):
+        toy.write_run(A, "sparse", seed, [0.0, success - 0.1])
+        toy.write_run(A, "potential", seed, [0.0, success])
+    cells = analyse(read_experiment(toy.folder))
+    assert cells[A, "potential"].lead == pytest.approx(0.4 - 0.7)
+    assert cells[A, "sparse"].lead is None
+    assert not _passes(toy, metric="lead", minimum=0.0)
+
+
 def test_unfinished_runs_fail_the_first_check_and_empty_cells_theirs(toy):
     for seed in range(3):
         (toy.run_folder(A, "potential", seed) / "summary.json").unlink()
@@ -86,7 +98,7 @@ def test_unknown_names_are_errors_with_the_nearest_valid_name(toy):
     with pytest.raises(UnknownNameError, match="Did you mean 'final_success'"):
         Threshold(variant="potential", metric="final_sucess", minimum=0.0)
     with pytest.raises(ValueError, match="other than the baseline 'sparse'"):
-        _passes(toy, variant="sparse", metric="probability_of_improvement", minimum=0.0)
+        _passes(toy, variant="sparse", metric="lead", minimum=0.0)
 
 
 def test_bounds_must_be_given_and_possible():
