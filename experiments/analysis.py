@@ -71,7 +71,7 @@ class Measurement:
 
 def analyse(experiment: Experiment, *, seed: int = 0) -> dict[tuple[str, str], Cell]:
     """Compute every cell, by (task id or "all", variant); `seed` is the bootstrap's."""
-    cells = {}
+    cells: dict[tuple[str, str], Cell] = {}
     for task in (ALL_TASKS, *experiment.tasks):
         row = {variant: _cell(experiment, task, variant, seed) for variant in experiment.variants}
         baseline = row[experiment.plan.baseline]
