@@ -171,15 +171,15 @@ def _unicycle(world: UnicycleWorld, state: State, waypoint: torch.Tensor, aim: t
 
 CRUISE, BRAKE = 2.5, 3.0
 """Speed, m/s, and what is counted on to lose it before the aim, m/s^2."""
-VELOCITY_GAIN, TILT_GAIN = 2.5, 5.0
-"""1/s each."""
+VELOCITY_GAIN = 2.5
+"""1/s."""
 TILT = 0.6
 """Roll and pitch that are asked for at most, rad."""
 
 
 @control.register
 def _quadrotor(world: QuadrotorWorld, state: State, waypoint: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
-    """A cascade: velocity, acceleration, tilt, rates; yaw is held."""
+    """A cascade: velocity, acceleration, tilt; yaw is held."""
     here, velocity = state["position"], state["velocity"]
     left_over = (waypoint - here).norm(dim=-1, keepdim=True) + (aim - waypoint).norm(dim=-1, keepdim=True)
     off = waypoint - here
@@ -189,9 +189,6 @@ def _quadrotor(world: QuadrotorWorld, state: State, waypoint: torch.Tensor, aim:
     roll, pitch, yaw = state["attitude"].unbind(-1)
     ahead, left = turned((force[:, 0], force[:, 1]), torch.cos(yaw), torch.sin(yaw))
     up = (GRAVITY + force[:, 2]).clamp(0.3 * GRAVITY, 1.7 * GRAVITY)
-    pitch_error = torch.atan2(ahead, up).clamp(-TILT, TILT) - pitch
-    roll_error = torch.atan2(-left, up).clamp(-TILT, TILT) - roll
     thrust = up / (torch.cos(roll) * torch.cos(pitch)) / GRAVITY - 1.0
-    nod = TILT_GAIN * pitch_error
-    rates = (TILT_GAIN * roll_error, nod * torch.cos(roll), -nod * torch.sin(roll))
-    return torch.stack((thrust, *(rate / world.max_rate for rate in rates)), dim=-1).clamp(-1.0, 1.0)
+    tilts = [torch.atan2(push, up).clamp(-TILT, TILT) / world.max_tilt for push in (-left, ahead)]
+    return torch.stack((thrust / world.thrust_range, *tilts, torch.zeros_like(thrust)), dim=-1).clamp(-1.0, 1.0)

@@ -1,4 +1,4 @@
-"""A quadrotor with twelve states, flown by collective thrust and body rates."""
+"""A quadrotor with twelve states, flown by collective thrust, tilt and yaw rate."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ class QuadrotorWorld(ArenaWorld):
         (roll, pitch, yaw)' = W(roll, pitch) (p, q, r)
         (p, q, r)' = (commands - rates) / tau
 
-    The action is collective thrust and body rates, as flight controllers take them: c = g (1 + a_0), so that action 0
-    hovers, and rates of up to 3 rad/s. The rate loop is the torque J (commands - rates) / tau + rates x J rates, which
+    The action is collective thrust, roll, pitch and yaw rate, as autopilots take them in their attitude mode: c = g
+    (1 + a_0 / 2), so that action 0 hovers, tilts of up to 45 degrees, and a yaw rate of up to 3 rad/s. The autopilot
+    asks for roll and pitch rates of 5 / s times the tilt's error, 3 rad/s at most; steps of 0.1 s are too long to
+    balance the vehicle by its rates. Its rate loop is the torque J (commands - rates) / tau + rates x J rates, which
     leaves a first-order lag of tau = 0.1 s. k = 0.3 1/s is linear rotor drag. A step is one Runge-Kutta step of fourth
     order over 0.1 s.
 
@@ -51,8 +53,10 @@ class QuadrotorWorld(ArenaWorld):
     )  # fmt: skip
     action_size = 4
     time_step = 0.1
-    max_rate, max_tilt = 3.0, math.pi / 4
-    """Body rates at action 1, rad/s; roll and pitch, rad."""
+    max_rate, max_tilt, thrust_range = 3.0, math.pi / 4, 0.5
+    """Body rates, rad/s; roll and pitch, rad; thrust at action 1 beyond that of hovering, as a part of it."""
+    tilt_gain = 5.0
+    """Rates asked for by the error of roll and pitch, 1/s."""
     rate_lag, drag = 0.1, 0.3
     """tau, s, and k, 1/s."""
     moving: ClassVar[Mapping[str, StateField]] = {
@@ -67,8 +71,9 @@ class QuadrotorWorld(ArenaWorld):
 
     def dynamics(self, state: State, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Position, velocity, attitude and rates one step later."""
-        thrust, *commands = (part.clamp(-1.0, 1.0) for part in action.unbind(-1))
-        controls = (GRAVITY * (1.0 + thrust), *(self.max_rate * command for command in commands))
+        thrust, roll, pitch, turn = (part.clamp(-1.0, 1.0) for part in action.unbind(-1))
+        lift = GRAVITY * (1.0 + self.thrust_range * thrust)
+        controls = (lift, self.max_tilt * roll, self.max_tilt * pitch, self.max_rate * turn)
         position = split(state["position"])
         motion = (*split(state["velocity"]), *split(state["attitude"]), *split(state["rates"]))
         position, motion = self._runge_kutta(position, motion, controls)
@@ -94,11 +99,13 @@ class QuadrotorWorld(ArenaWorld):
 
     def _derivative(self, motion: Motion, controls: Motion) -> Motion:
         u, v, w, roll, pitch, yaw, p, q, r = motion
-        thrust, *commands = controls
+        thrust, *tilts, yaw_rate = controls
         sin_roll, cos_roll, sin_pitch, cos_pitch = torch.sin(roll), torch.cos(roll), torch.sin(pitch), torch.cos(pitch)
         sin_yaw, cos_yaw = torch.sin(yaw), torch.cos(yaw)
         ahead, left = thrust * cos_roll * sin_pitch, thrust * sin_roll
         turn = (q * sin_roll + r * cos_roll) / cos_pitch
+        asked = (self.tilt_gain * (tilts[0] - roll), self.tilt_gain * (tilts[1] - pitch))
+        commands = (*(rate.clamp(-self.max_rate, self.max_rate) for rate in asked), yaw_rate)
         return (
             ahead * cos_yaw + left * sin_yaw - self.drag * u,
             ahead * sin_yaw - left * cos_yaw - self.drag * v,
