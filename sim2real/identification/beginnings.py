@@ -64,6 +64,16 @@ def beginning(
     return _normal(model, position), _speeds(model, position, slope, speed), _measured(model, seen) | np.isfinite(speed)
 
 
+def reading(
+    model: mujoco.MjModel, home: np.ndarray, measurements: Sequence[Measurement], segment: Segment, row: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The state at a row just as it was read there: qpos `(nq,)` and qvel `(nv,)`; else as of `beginning`."""
+    qpos, qvel, _ = beginning(model, home, measurements, segment, row)
+    for (kind, address), series in _readings(model, measurements, segment):
+        (qpos if kind == "qpos" else qvel)[address] = _filled(series)[row]
+    return _normal(model, qpos), qvel
+
+
 def positions(
     model: mujoco.MjModel, home: np.ndarray, measurements: Sequence[Measurement], segment: Segment
 ) -> np.ndarray:

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from cairngym.sim2real.identification.excitation import Excitation
 from cairngym.sim2real.robot import LockstepRobot, Reading, RobotLog
+
+
+class _Keeper:
+    """Rows of a log: readings, and what was sent in answer to each."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = []
+        self.sent: list[np.ndarray] = []
+
+    def keep(self, reading: Reading, command: np.ndarray) -> None:
+        self.readings.append(reading)
+        self.sent.append(command)
+
+    def log(self, robot: LockstepRobot, meta: Mapping[str, Any]) -> RobotLog:
+        spec, readings = robot.spec, self.readings
+        names = [channel.name for channel in spec.sensors if channel.name in readings[0].values]
+        return RobotLog(
+            spec=spec,
+            time_s=np.array([one.time_s for one in readings]),
+            command=np.array(self.sent),
+            sensors={name: np.stack([np.asarray(one.values[name], float) for one in readings]) for name in names},
+            episode=np.array([one.episode for one in readings], dtype=np.int64),
+            meta=meta,
+        )
 
 
 def collect(robot: LockstepRobot, excitation: Excitation, *, repeats: int = 1) -> RobotLog:
@@ -27,26 +54,41 @@ def collect(robot: LockstepRobot, excitation: Excitation, *, repeats: int = 1) -
             f"{excitation.command.shape[1]} every {excitation.control_dt:g} s."
         )
     commands = np.stack([robot.check(command) for command in excitation.command])
-    readings: list[Reading] = []
-    sent: list[np.ndarray] = []
+    kept = _Keeper()
     for _ in range(repeats):
         reading = robot.reset()
         for command in commands:
             if reading.over:
-                readings.append(reading)
-                sent.append(command)
+                kept.keep(reading, command)
                 reading = robot.reset()
-            readings.append(reading)
-            sent.append(command)
+            kept.keep(reading, command)
             reading = robot.step(command)
-        readings.append(reading)
-        sent.append(commands[-1])
-    names = [channel.name for channel in spec.sensors if channel.name in readings[0].values]
-    return RobotLog(
-        spec=spec,
-        time_s=np.array([one.time_s for one in readings]),
-        command=np.array(sent),
-        sensors={name: np.stack([np.asarray(one.values[name], float) for one in readings]) for name in names},
-        episode=np.array([one.episode for one in readings], dtype=np.int64),
-        meta={"excitation_seed": excitation.seed},
-    )
+        kept.keep(reading, commands[-1])
+    return kept.log(robot, {"excitation_seed": excitation.seed})
+
+
+def collect_played(
+    robot: LockstepRobot, policy: Callable[[Reading], np.ndarray], *, duration_s: float, meta: Mapping[str, Any] = {}
+) -> RobotLog:
+    """Let a policy play an episode by what the robot measures, until it is over or the time is.
+
+    Args:
+        robot: in this process or a twin under lockstep.
+        policy: the command `(size,)` in answer to a reading.
+        duration_s: how long at most, s.
+        meta: what the log is to say of itself.
+
+    Raises:
+        ValueError: a command that leaves the robot's limits.
+        RobotError: the robot is gone, or stopped.
+    """
+    kept, reading = _Keeper(), robot.reset()
+    command = np.array(robot.spec.rest)
+    for _ in range(round(duration_s / robot.spec.control_dt)):
+        if reading.over:
+            break
+        command = robot.check(policy(reading))
+        kept.keep(reading, command)
+        reading = robot.step(command)
+    kept.keep(reading, command)
+    return kept.log(robot, meta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cairngym.envs.checks import unknown_name
 from cairngym.envs.strict_yaml import build, load_yaml
@@ -25,6 +25,7 @@ from cairngym.sim2real.identification.parameters import (
     Parameter,
     ServoDamping,
 )
+from cairngym.sim2real.identification.problem import STEP
 from cairngym.sim2real.identification.signal_parameters import ActionDelay, SensorBias, SensorDelay, SensorGain
 
 PARAMETERS: Mapping[str, type[Parameter]] = {
@@ -65,6 +66,14 @@ class FitConfig:
     warm_up_s: float | None = None
     """Length of windows that are fitted first, s; the fit of whole segments starts where they end. Over a whole segment
     unstable motion may diverge with wrong parameters, and show no way down. None does without."""
+    piece_s: float | None = None
+    """Length of the pieces that segments are fitted in, s; None fits them whole. Contacts make long motions depend on
+    everything, so that small errors at their beginning hide the parameters."""
+    first_states: Literal["fitted", "read"] = "fitted"
+    """Whether what segments begin with is fitted with the parameters, or taken as it was read: where readings are exact
+    and many pieces make it too much to fit."""
+    step: float = STEP
+    """Of finite differences, as a part of half a range: small motions of contacts jump, which larger steps smooth."""
     least_rows: int = 20
     """Shorter segments are left out."""
 
@@ -73,7 +82,9 @@ class FitConfig:
             raise ValueError("Expected at least one start, one iteration and 5 rows.")
         if not 0 < self.resolution < 1 or not 0 < self.held_out < 1:
             raise ValueError("Expected a resolution and a held-out share between 0 and 1.")
-        for length in (self.window_s, self.warm_up_s):
+        if not 0 < self.step < 1:
+            raise ValueError(f"Expected a step of finite differences between 0 and 1, got {self.step}.")
+        for length in (self.window_s, self.warm_up_s, self.piece_s):
             if length is not None and not length > 0:
                 raise ValueError(f"Expected windows longer than 0 s, got {length}.")
 

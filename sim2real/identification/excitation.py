@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from cairngym.sim2real.identification.activations import settled
+from cairngym.sim2real.identification.driving import Commands, drive
 from cairngym.sim2real.identification.experiment import Delays, Experiment
 from cairngym.sim2real.identification.fit import longest_delays
 from cairngym.sim2real.identification.measurements import Measurement
@@ -196,6 +197,8 @@ def simulate(plant: Plant, command: np.ndarray, control_dt: float) -> tuple[np.n
             f"Expected a control step that is a multiple of the physics step {model.opt.timestep:g} s, got "
             f"{control_dt:g} s."
         )
+    if plant.closed_loop:
+        return _driven(plant, command, substeps)
     data.qpos[:] = plant.home
     data.act[:] = settled(model, plant.command(plant.rest, plant.home))
     qpos, qvel, sensors = [], [], []
@@ -207,3 +210,15 @@ def simulate(plant: Plant, command: np.ndarray, control_dt: float) -> tuple[np.n
         data.ctrl[:] = plant.command(row, data.qpos)
         mujoco.mj_step(model, data, nstep=substeps)
     return np.array(qpos), np.array(qvel), np.array(sensors)
+
+
+def _driven(plant: Plant, command: np.ndarray, substeps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `simulate`, where commands are to be followed one by one."""
+    model, rows = plant.model, substeps * np.arange(len(command))
+    act = settled(model, plant.command(plant.rest, plant.home))
+    first = np.concatenate(([0.0], plant.home, np.zeros(model.nv), act))
+    told = Commands(past=(), rows=rows, command=command)
+    states, sensors = drive(plant, model, first, told, int(rows[-1]) + 1)
+    every = np.concatenate((first[None], states))[rows]
+    qpos, qvel, _ = np.split(every[:, 1:], np.cumsum([model.nq, model.nv]), axis=1)
+    return qpos, qvel, sensors[rows]

@@ -9,7 +9,8 @@ import mujoco
 import numpy as np
 
 from cairngym.sim2real.identification.activations import followed, lagging, spread
-from cairngym.sim2real.identification.beginnings import beginning, noise_of, positions
+from cairngym.sim2real.identification.beginnings import beginning, noise_of, positions, reading
+from cairngym.sim2real.identification.driving import Commands, drive, targets
 from cairngym.sim2real.identification.layout import LogError
 from cairngym.sim2real.identification.measurements import Measurement
 from cairngym.sim2real.identification.plant import Plant
@@ -40,6 +41,7 @@ class Experiment:
         segment: rows of a log.
         delays: longest delays to be tried.
         noise: standard deviation by channel, `(size,)`.
+        read: whether the first state is taken as it was read, which is then no part of the fit.
 
     Raises:
         LogError: the segment is too short for the delays, or a channel has another size than what it measures.
@@ -52,8 +54,11 @@ class Experiment:
         segment: Segment,
         delays: Delays,
         noise: Mapping[str, np.ndarray],
+        *,
+        read: bool = False,
     ) -> None:
         model = plant.model
+        self.plant = plant
         self.segment, self.measurements, self.name = segment, tuple(measurements), segment.name
         self.timestep = float(model.opt.timestep)
         time = segment.time_s
@@ -69,7 +74,16 @@ class Experiment:
             )
         self._address(model, noise)
         self.qpos, self.qvel, seen = beginning(model, plant.home, self.measurements, segment, first)
-        self._controls = plant.command(segment.command, positions(plant.model, plant.home, self.measurements, segment))
+        if read:
+            self.qpos, self.qvel = reading(model, plant.home, self.measurements, segment, first)
+            seen[:] = False
+        where = positions(model, plant.home, self.measurements, segment)
+        self._controls = plant.command(segment.command, where)
+        if plant.closed_loop:
+            self._commands = Commands(
+                past=targets(plant, segment.command[:first], where[:first]), command=segment.command[first:],
+                rows=np.rint((time - self.begins) / self.timestep).astype(int),
+            )  # fmt: skip
         area = np.cumsum(self._controls[:-1] * np.diff(time)[:, None], axis=0)
         self._area = np.concatenate((np.zeros((1, model.nu)), area))
         # What lagging actuators hold depends on the time before the log, so it is fitted as positions and speeds are.
@@ -127,6 +141,11 @@ class Experiment:
         before = round((self.begins - self.segment.time_s[0]) / self.timestep)
         edges = self.begins - self.timestep * np.arange(before, -1, -1) - delay
         return followed(model, self._controls[0], self._means(edges) if before else np.zeros((0, model.nu)))
+
+    def drive(self, model: mujoco.MjModel, offset: np.ndarray, delay: float) -> tuple[np.ndarray, np.ndarray]:
+        """Simulate a plant whose commands are to be followed one by one; states and sensors as `predict` takes them."""
+        first = self.state(model, offset, delay)
+        return drive(self.plant, model, first, self._commands, self.steps, delay)
 
     def predict(
         self, first: np.ndarray, states: np.ndarray, sensors: np.ndarray, signals: Mapping[SensorParameter, float]

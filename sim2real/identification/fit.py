@@ -101,11 +101,13 @@ def experiments(
     parameters: Sequence[Parameter],
     segments: Sequence[Segment],
     noise: dict[str, np.ndarray] | None = None,
+    *,
+    read: bool = False,
 ) -> tuple[Experiment, ...]:
-    """Set segments beside their simulations; see `Experiment` for errors."""
+    """Set segments beside their simulations; see `Experiment` for `read` and for errors."""
     delays = longest_delays(plant.model, parameters)
     spread = noises(measurements, segments) if noise is None else noise
-    return tuple(Experiment(plant, measurements, one, delays, spread) for one in segments)
+    return tuple(Experiment(plant, measurements, one, delays, spread, read=read) for one in segments)
 
 
 def longest_delays(model: mujoco.MjModel, parameters: Sequence[Parameter]) -> Delays:

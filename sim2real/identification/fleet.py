@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import numpy as np
 
 from cairngym.envs.checks import unknown_name
 from cairngym.envs.strict_yaml import build, load_yaml
-from cairngym.sim2real.identification.collecting import collect
+from cairngym.sim2real.identification.collecting import collect, collect_played
 from cairngym.sim2real.identification.config import IdentificationConfig, parse_config
 from cairngym.sim2real.identification.excitation import Excitation, Limits, design
 from cairngym.sim2real.identification.fit import Estimate
+from cairngym.sim2real.identification.oracle_excitation import OracleConfig, OraclePlayer
 from cairngym.sim2real.identification.plant import Plant, load_plant
 from cairngym.sim2real.identification.presets import ERRORS, presets
 from cairngym.sim2real.identification.run import Outcome, identify_logs
@@ -24,11 +27,12 @@ from cairngym.sim2real.randomization.events import SensorNoise
 from cairngym.sim2real.robot import LockstepRobot, RobotLog
 
 Logs = Sequence[tuple[str, RobotLog]]
+Play = Callable[[LockstepRobot], RobotLog]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExcitationConfig:
-    """What is played on each robot; see `design`."""
+    """Sines that are designed to be played on each robot; see `design`."""
 
     duration_s: float
     """Length of one excitation, s."""
@@ -52,10 +56,12 @@ class FleetConfig:
 
     model: str
     """An env id, or a MuJoCo file."""
-    excitation: ExcitationConfig
+    excitation: ExcitationConfig | OracleConfig
+    """What is played on each robot: sines, or the oracle of the model's task."""
     identification: IdentificationConfig
     sensors: tuple[str, ...] = ()
-    """Measured channels that are state fields too: their noise goes into the presets."""
+    """Channels of the robots that are state fields too: their noise goes into the presets, also where nothing of the
+    model is said to be what they measure."""
     spread: float = 0.0
     """Least half width of the ranges, as a part of the estimates."""
     deviations: float = ERRORS
@@ -65,10 +71,6 @@ class FleetConfig:
     def __post_init__(self) -> None:
         if self.deviations < 0:
             raise ValueError(f"Expected deviations >= 0, got {self.deviations}.")
-        channels = [one.channel for one in self.identification.measurements]
-        for name in self.sensors:
-            if name not in channels:
-                raise unknown_name("measured channel", str(name), channels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,18 +103,23 @@ def load_fleet_config(path: str | Path) -> FleetConfig:
     for key in ("model", "excitation", "identification"):
         if key not in data:
             raise ValueError(f"{source}: {key}: expected it, got nothing.")
-    excitation = build(ExcitationConfig, data.pop("excitation"), source=source, path="excitation")
+    excitation = _excitation(data.pop("excitation"), source)
     identification = parse_config(data.pop("identification"), f"{source}: identification")
     data["sensors"] = tuple(data.get("sensors", ()))
-    try:
-        return FleetConfig(excitation=excitation, identification=identification, **data)
-    except KeyError as error:
-        raise ValueError(f"{source}: sensors: {error}") from error
+    return FleetConfig(excitation=excitation, identification=identification, **data)
 
 
-def excitations(config: FleetConfig, plant: Plant) -> list[Excitation]:
-    """The excitations to play, informative under the nominal model."""
-    asked, what = config.excitation, config.identification
+def _excitation(data: Any, source: str) -> ExcitationConfig | OracleConfig:
+    kinds: dict[str, type[ExcitationConfig] | type[OracleConfig]] = {"sines": ExcitationConfig, "oracle": OracleConfig}
+    entry = dict(data) if isinstance(data, Mapping) else data
+    kind = str(entry.pop("kind", "sines")) if isinstance(entry, dict) else "sines"
+    if kind not in kinds:
+        raise ValueError(f"{source}: excitation.kind: {unknown_name('kind of excitation', kind, kinds)}")
+    return build(kinds[kind], entry, source=source, path="excitation")
+
+
+def excitations(asked: ExcitationConfig, what: IdentificationConfig, plant: Plant) -> list[Excitation]:
+    """The sines to play, informative under the nominal model."""
     return [
         design(
             plant, what.parameters, what.measurements, duration_s=asked.duration_s, frequencies=asked.frequencies,
@@ -123,12 +130,33 @@ def excitations(config: FleetConfig, plant: Plant) -> list[Excitation]:
     ]  # fmt: skip
 
 
+@contextmanager
+def players(config: FleetConfig, plant: Plant) -> Iterator[list[Play]]:
+    """What is played on each robot, log by log.
+
+    Raises:
+        UnknownNameError: an oracle is asked for, and the model's task has none.
+        ValueError: an excitation that can't be designed, or an oracle that can't play on a robot.
+    """
+    asked = config.excitation
+    if isinstance(asked, ExcitationConfig):
+        yield [partial(collect, excitation=plan) for plan in excitations(asked, config.identification, plant)]
+        return
+    with OraclePlayer(config.model, asked) as player:
+
+        def play(robot: LockstepRobot, number: int) -> RobotLog:
+            player.begin(number)
+            return collect_played(robot, player, duration_s=asked.duration_s, meta={"excitation_seed": asked.seed})
+
+        yield [partial(play, number=number) for number in range(asked.logs)]
+
+
 def identify_fleet(
     config: FleetConfig,
     robots: Mapping[str, Callable[[], LockstepRobot]],
     tell: Callable[[str, Outcome, Logs], None] = lambda *_: None,
 ) -> Fleet:
-    """Play the same excitations on every robot, identify each alone, and take them together.
+    """Play alike on every robot, identify each alone, and take them together.
 
     Args:
         config: model, excitation, parameters.
@@ -136,19 +164,23 @@ def identify_fleet(
         tell: called with each robot's name, outcome and logs as soon as it is identified.
 
     Raises:
+        UnknownNameError: a sensor that a robot lacks, or a task without the oracle that is asked for.
         ValueError: no robots.
         RobotError: one is gone.
     """
     if not robots:
         raise ValueError("Expected at least one robot, got none.")
     plant = load_plant(config.model, config.identification.command.scale, config.identification.command.offset)
-    plans = excitations(config, plant)
+    with next(iter(robots.values()))() as robot:  # before minutes of designing
+        for sensor in config.sensors:
+            robot.spec.sensor(sensor)
     outcomes: dict[str, Outcome] = {}
-    for name, connect in robots.items():
-        with connect() as robot:
-            logs = [(f"log {number}", collect(robot, plan)) for number, plan in enumerate(plans)]
-        outcomes[name] = identify_logs(plant, config.identification, logs)
-        tell(name, outcomes[name], logs)
+    with players(config, plant) as plays:
+        for name, connect in robots.items():
+            with connect() as robot:
+                logs = [(f"log {number}", play(robot)) for number, play in enumerate(plays)]
+            outcomes[name] = identify_logs(plant, config.identification, logs)
+            tell(name, outcomes[name], logs)
     return together(config, outcomes)
 
 
@@ -192,7 +224,7 @@ def _mean(own: Sequence[Estimate]) -> Estimate:
 
 
 def _noise(outcomes: Sequence[Outcome], channel: str) -> tuple[float, ...]:
-    return tuple(float(value) for value in np.mean([outcome.found.noise[channel] for outcome in outcomes], axis=0))
+    return tuple(float(value) for value in np.mean([outcome.noise[channel] for outcome in outcomes], axis=0))
 
 
 def summary(fleet: Fleet) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Measurement:
     """"qpos" or "qvel" of joints, or "sensor": outputs of the model's sensors."""
     names: tuple[str, ...] = ()
     """Joints or sensors in the order of the channel's numbers; none is all of them."""
+    components: tuple[int, ...] = ()
+    """Which of their numbers the channel holds, in its order; none is all of them."""
     noise: float | None = None
     """Standard deviation of a number; None estimates it from the log."""
     unit: str | None = None
@@ -44,7 +46,17 @@ class Measurement:
 
         Raises:
             UnknownNameError: the model has no joint or sensor of that name.
+            ValueError: a component that they do not have.
         """
+        every = self._every(model)
+        if not all(0 <= one < len(every) for one in self.components):
+            raise ValueError(
+                f"Expected components of channel {self.channel!r} from 0 to {len(every) - 1}, one of the numbers of "
+                f"{', '.join(self.names) or self.quantity}, got {list(self.components)}."
+            )
+        return every[list(self.components)] if self.components else every
+
+    def _every(self, model: mujoco.MjModel) -> np.ndarray:
         if self.quantity == "sensor":
             chosen = [find_id(model, "sensor", name) for name in self.names] or range(model.nsensor)
             return _runs(model.sensor_adr[list(chosen)], model.sensor_dim[list(chosen)])
@@ -58,7 +70,8 @@ class Measurement:
         if self.quantity != "sensor":
             return [(self.quantity, int(address)) for address in self.addresses(model)]
         chosen = [find_id(model, "sensor", name) for name in self.names] or range(model.nsensor)
-        return [found for sensor in chosen for found in _sensed(model, sensor)]
+        every = [found for sensor in chosen for found in _sensed(model, sensor)]
+        return [every[one] for one in self.components] if self.components else every
 
 
 def _sensed(model: mujoco.MjModel, sensor: int) -> list[tuple[str, int] | None]:

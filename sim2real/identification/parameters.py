@@ -11,6 +11,7 @@ import numpy as np
 
 from cairngym.envs.physics.models import find_id
 from cairngym.sim2real.identification.measurements import VELOCITY_WIDTHS
+from cairngym.sim2real.randomization.elements import is_pattern, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class ModelParameter(Parameter):
     """A parameter of objects of the model that share its value."""
 
     names: tuple[str, ...]
-    """Names of the objects."""
+    """Names of the objects; `*` stands for any letters, and by itself also chooses those without a name."""
 
     object_kind: ClassVar[str]
     word: ClassVar[str]
@@ -115,6 +116,8 @@ class ModelParameter(Parameter):
 
     def ids(self, model: mujoco.MjModel) -> list[int]:
         """Ids of its objects."""
+        if any(is_pattern(name) for name in self.names):
+            return list(select(model, self.object_kind, self.names))
         return [find_id(model, self.object_kind, name) for name in self.names]
 
     def check(self, low: np.ndarray, high: np.ndarray) -> None:

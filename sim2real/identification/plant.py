@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 from gymnasium import spaces
 
-if TYPE_CHECKING:
-    from cairngym.envs.physics.world import PhysicsWorld
-
 from cairngym.sim2real.identification.measurements import CommandMap
+from cairngym.sim2real.identification.mocap import MocapMap
+from cairngym.sim2real.identification.probing import Held, Prober
 
 SUFFIXES = (".xml", ".mjcf", ".mjb")
 
@@ -36,6 +34,15 @@ class Plant:
     """The command at which it rests."""
     control_dt: float | None = field(default=None)
     """Time between two commands, s; None for a file, which does not say."""
+    mocap: MocapMap | None = None
+    """How commands move mocap bodies; None where they move none."""
+    held: Held | None = None
+    """Coordinates that are put back where they were after every command; None where none are."""
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether what a command does depends on where the bodies are when it is given, or the env corrects them."""
+        return self.mocap is not None or self.held is not None
 
 
 def load_plant(source: str | Path, scale: Sequence[float] = (), offset: Sequence[float] = ()) -> Plant:
@@ -49,7 +56,8 @@ def load_plant(source: str | Path, scale: Sequence[float] = (), offset: Sequence
     Raises:
         UnknownNameError: no such env.
         FileNotFoundError: no such file.
-        ValueError: not a model that MuJoCo can load; or an env whose actions are not affine controls.
+        ValueError: not a model that MuJoCo can load; or an env whose actions are no affine controls, or move mocap
+            bodies otherwise than from where the bodies welded to them are.
     """
     path = Path(source)
     if path.suffix.lower() not in SUFFIXES:
@@ -93,40 +101,14 @@ def _of_env(env_id: str) -> Plant:
         space = env.single_action_space
         if not isinstance(space, spaces.Box):
             raise ValueError(f"Expected an env whose actions are numbers, got {env_id!r} with {space}.")
-        home = world.driver.view("qpos")[0].double().cpu().numpy().copy()
+        prober = Prober(world, env_id, int(np.prod(space.low.shape)))
+        held = prober.held()
         return Plant(
-            name=env_id, model=world.model, command=_probe(world, env_id, int(np.prod(space.low.shape))), home=home,
+            name=env_id, model=world.model, command=prober.command_map(), home=prober.home,
+            mocap=prober.mocap_map(), held=held if len(held.at) else None,
             low=space.low.ravel().astype(float), high=space.high.ravel().astype(float),
             rest=np.clip(0.0, space.low, space.high).ravel().astype(float),
             control_dt=float(world.substeps * world.model.opt.timestep),
         )  # fmt: skip
     finally:
         env.close()
-
-
-def _probe(world: PhysicsWorld, env_id: str, size: int) -> CommandMap:
-    """What an env's actions and positions are to its controls, by trying; refused where it is no affine map."""
-    import torch
-
-    qpos, controls = world.driver.view("qpos"), world.driver.view("ctrl")
-    home = qpos[0].clone()
-
-    def tried(action: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        qpos[0] = home + torch.as_tensor(moved, dtype=qpos.dtype, device=qpos.device)
-        world.control(torch.as_tensor(action, dtype=qpos.dtype, device=qpos.device)[None])
-        return np.array(controls[0].double().cpu().numpy())
-
-    still, none, reach = np.zeros(len(home)), np.zeros(size), 1e-2
-    matrix = np.stack([tried(row, still) - tried(-row, still) for row in np.eye(size)], axis=1) / 2
-    follow = np.stack([tried(none, row) - tried(none, -row) for row in reach * np.eye(len(home))], axis=1) / (2 * reach)
-    follow[np.abs(follow) < 1e-4] = 0.0
-    offset = tried(none, still) - follow @ home.double().cpu().numpy()
-    action, moved = np.linspace(-0.9, 0.7, size), reach * np.linspace(-1, 1, len(home))
-    told, found = offset + matrix @ action + follow @ (home.double().cpu().numpy() + moved), tried(action, moved)
-    qpos[0] = home
-    if not np.allclose(told, found, atol=1e-4 * max(1.0, float(np.abs(found).max()))):
-        raise ValueError(
-            f"Expected actions of {env_id!r} that are scaled and shifted controls, got another map. Log the controls "
-            "themselves, and identify the model's XML file."
-        )
-    return CommandMap(matrix=matrix, offset=offset, follow=follow if follow.any() else None)

@@ -101,7 +101,7 @@ def _event(
             ActionDelayEvent(low=round(low / step), high=max(round(low / step), round(high / step)), mode="startup")
         ]
     if isinstance(parameter, SensorDelay):
-        return [SensorDelayEvent(fields=(parameter.channel,), low=round(low / step),
+        return [SensorDelayEvent(fields=parameter.fields or (parameter.channel,), low=round(low / step),
                                  high=max(round(low / step), round(high / step)), mode="startup")]  # fmt: skip
     if isinstance(parameter, SensorBias):
         return [

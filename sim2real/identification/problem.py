@@ -20,7 +20,7 @@ from cairngym.sim2real.identification.toolbox import sysid
 BATCH = 8
 """Models that are simulated together."""
 STEP = 1e-4
-"""Of finite differences, as a part of half the range of a parameter, or of the spread of a first state."""
+"""Of finite differences, unless another is asked for."""
 PRIOR = 3.0
 """Standard deviation, in half ranges, of the prior at nominal, which keeps there what logs say nothing of."""
 FIRST_REACH = 10.0
@@ -41,6 +41,7 @@ class Problem:
         model: nominal model.
         parameters: what is unknown; labels are unique.
         experiments: segments beside their simulations.
+        step: of finite differences, as a part of half the range of a parameter, or of the spread of a first state.
 
     Raises:
         ValueError: no parameters, two of the same label, or a centre of mass that MuJoCo has simplified away.
@@ -48,12 +49,18 @@ class Problem:
     """
 
     def __init__(
-        self, model: mujoco.MjModel, parameters: Sequence[Parameter], experiments: Sequence[Experiment]
+        self,
+        model: mujoco.MjModel,
+        parameters: Sequence[Parameter],
+        experiments: Sequence[Experiment],
+        *,
+        step: float = STEP,
     ) -> None:
         labels = [parameter.label for parameter in parameters]
         if not labels or len(set(labels)) != len(labels):
             raise ValueError(f"Expected parameters to identify, each once, got {labels or 'none'}.")
         self.model, self.parameters, self.experiments = model, tuple(parameters), tuple(experiments)
+        self.step = step
         self.start = np.concatenate([parameter.start(model) for parameter in parameters])
         low, high = zip(*(parameter.bounds(model) for parameter in parameters), strict=True)
         self.low, self.high = np.concatenate(low), np.concatenate(high)
@@ -61,6 +68,9 @@ class Problem:
         self.size = len(self.start)
         self._edges = np.cumsum([self.size, *(len(one.free) for one in self.experiments)])
         self._parts = np.split(np.arange(self.size), np.cumsum([len(one.start(model)) for one in parameters])[:-1])
+        sensing = [isinstance(one, SensorParameter) for one in self.parameters]
+        unfelt = [part for part, sensed in zip(self._parts, sensing, strict=True) if sensed]
+        self._physical = np.setdiff1d(np.arange(self._edges[-1]), np.concatenate([np.zeros(0, int), *unfelt]))
         self._pool: list[mujoco.MjModel] = []
         self._data, self._set_by_hand = mujoco.MjData(model), constraints_set_by_hand(model)
         self._built = 0
@@ -130,7 +140,7 @@ class Problem:
             of: which numbers to derive by; the columns of others hold zeros for the data. None is all.
         """
         at = x.reshape(-1)
-        step = STEP * self.scale
+        step = self.step * self.scale
         step[: self.size] *= np.where(at[: self.size] + step[: self.size] > self.high, -1.0, 1.0)
         blocks = [self._derived(number, at, step, of) for number in range(len(self.experiments))]
         prior = self._priors(at[:, None] + np.diag(step)) - self._priors(at[:, None])
@@ -163,12 +173,38 @@ class Problem:
 
     def _batch(self, number: int, columns: np.ndarray) -> np.ndarray:
         experiment, self._built = self.experiments[number], 0
+        if experiment.plant.closed_loop:
+            return self._driven(number, columns)
         found, _, _ = sysid().model_residual(
             columns, self.parameter_dict(columns[:, 0]), self._build, _trajectory(self.model, experiment),
             modify_residual=partial(self._compare, number), custom_rollout=partial(self._roll, number),
             n_threads=1, resample_true=False,
         )  # fmt: skip
         return np.where(np.isfinite(found), found, 1e6)
+
+    def _driven(self, number: int, columns: np.ndarray) -> np.ndarray:
+        """Residuals `(rows, K)` of an experiment that sysid can't roll out, as it holds one control at a time.
+
+        Columns that differ in nothing but sensors share a simulation.
+        """
+        experiment, found = self.experiments[number], []
+        known: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for column in columns.T:
+            values, self._built, key = self.parameter_dict(column), 0, column[self._physical].tobytes()
+            if key not in known:
+                model, (offset, delay) = self._build(values), self._beginning(number, values)
+                known[key] = (experiment.state(model, offset, delay), *experiment.drive(model, offset, delay))
+            found.append(experiment.residual(experiment.predict(*known[key], self._signals(values))))
+        return np.where(np.isfinite(found), found, 1e6).T
+
+    def _beginning(self, number: int, values: Any) -> tuple[np.ndarray, float]:
+        """How far an experiment begins off its readings, and how late its commands are, s."""
+        delays = [one.label for one in self.parameters if isinstance(one, ActionDelay)]
+        offset = values[_first(number)].value if len(self.experiments[number].free) else np.zeros(0)
+        return offset, float(values[delays[0]].value[0]) if delays else 0.0
+
+    def _signals(self, values: Any) -> dict[SensorParameter, float]:
+        return {one: float(values[one.label].value[0]) for one in self.parameters if isinstance(one, SensorParameter)}
 
     # What sysid calls -------------------------------------------------------------------------------------------------
 
@@ -191,11 +227,9 @@ class Problem:
 
     def _roll(self, number: int, *, models: Any, datas: Any, param_dicts: Any, **mappings: Any) -> Any:
         experiment = self.experiments[number]
-        delays = [one.label for one in self.parameters if isinstance(one, ActionDelay)]
         states, controls = [], []
         for model, values in zip(models, param_dicts, strict=True):
-            offset = values[_first(number)].value if len(experiment.free) else np.zeros(0)
-            delay = float(values[delays[0]].value[0]) if delays else 0.0
+            offset, delay = self._beginning(number, values)
             states.append(experiment.state(model, offset, delay))
             controls.append(_series(experiment, experiment.controls(delay)))
         mappings.update(control_signal=controls, initial_states=states)
@@ -205,11 +239,8 @@ class Problem:
         self, number: int, values: Any, sensors: Any, measured: Any, model: mujoco.MjModel, every: bool, *, state: Any
     ) -> Any:
         experiment = self.experiments[number]
-        offset = values[_first(number)].value if len(experiment.free) else np.zeros(0)
-        signals = {
-            one: float(values[one.label].value[0]) for one in self.parameters if isinstance(one, SensorParameter)
-        }
-        prediction = experiment.predict(experiment.state(model, offset), state, sensors.data, signals)
+        offset, _ = self._beginning(number, values)
+        prediction = experiment.predict(experiment.state(model, offset), state, sensors.data, self._signals(values))
         return experiment.residual(prediction), sensors, sensors
 
 

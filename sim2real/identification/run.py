@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from cairngym.sim2real.identification.beginnings import noise_of
 from cairngym.sim2real.identification.config import IdentificationConfig
 from cairngym.sim2real.identification.experiment import noises
 from cairngym.sim2real.identification.fit import (
@@ -41,6 +42,8 @@ class Outcome:
     held_out: tuple[str, ...]
     notes: tuple[str, ...]
     """What there is to say of the logs."""
+    noise: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Standard deviation by channel of the logs, `(size,)`: what is declared, else what they show."""
 
 
 def read_logs(config: IdentificationConfig, sources: Sequence[str | Path]) -> list[tuple[str, RobotLog]]:
@@ -68,14 +71,14 @@ def identify_logs(
     fit, channels = config.fit, [one.channel for one in config.measurements]
     segments: list[Segment] = []
     notes: list[str] = []
-    for name, log in logs.items() if isinstance(logs, Mapping) else logs:
+    given = list(logs.items()) if isinstance(logs, Mapping) else list(logs)
+    for name, log in given:
         pieces, remarks = cut(log, channels=channels, name=name, least_rows=fit.least_rows)
         segments += pieces
         notes += [*log.meta.get(NOTES, ()), *remarks]
     fitted, held = hold_out(segments, fit.held_out)
     noise = noises(config.measurements, segments)
-    beside = experiments(plant, config.measurements, config.parameters, fitted, noise)
-    problem = Problem(plant.model, config.parameters, beside)
+    problem = _problem(plant, config, fitted, fit.piece_s, noise)
     found = identify(
         problem, starts=fit.starts, iterations=fit.iterations, resolution=fit.resolution, seed=fit.seed,
         begin=_warm_up(plant, config, fitted, noise),
@@ -83,12 +86,38 @@ def identify_logs(
     kept = windows(held, fit.window_s)
 
     def prediction(values: np.ndarray) -> Prediction:
-        return predict(plant, config.measurements, config.parameters, values, kept, noise)
+        read = fit.first_states == "read"
+        return predict(plant, config.measurements, config.parameters, values, kept, noise, read=read)
 
     return Outcome(
         plant=plant, config=config, found=found, nominal=prediction(problem.start), identified=prediction(found.values),
         fitted=tuple(one.name for one in fitted), held_out=tuple(one.name for one in kept), notes=tuple(notes),
+        noise=_shown([log for _, log in given]) | found.noise,
     )  # fmt: skip
+
+
+def _shown(logs: Sequence[RobotLog]) -> dict[str, tuple[float, ...]]:
+    """What logs show of the noise of every channel, also of those that nothing of the model is said to be."""
+    return {
+        name: tuple(np.sqrt(np.mean([noise_of(log.sensors[name]) ** 2 for log in logs], axis=0)).tolist())
+        for name in logs[0].sensors if all(name in log.sensors for log in logs)
+    }  # fmt: skip
+
+
+def _problem(
+    plant: Plant,
+    config: IdentificationConfig,
+    segments: Sequence[Segment],
+    piece_s: float | None,
+    noise: dict[str, np.ndarray],
+) -> Problem:
+    """The problem of segments, whole or in overlapping pieces."""
+    fit, delays = config.fit, longest_delays(plant.model, config.parameters)
+    pieces = segments if piece_s is None else overlapping(segments, piece_s, delays.action + delays.sensor)
+    beside = experiments(
+        plant, config.measurements, config.parameters, pieces, noise, read=fit.first_states == "read"
+    )  # fmt: skip
+    return Problem(plant.model, config.parameters, beside, step=fit.step)
 
 
 def _warm_up(
@@ -98,10 +127,6 @@ def _warm_up(
     fit = config.fit
     if fit.warm_up_s is None:
         return None
-    delays = longest_delays(plant.model, config.parameters)
-    short = overlapping(fitted, fit.warm_up_s, delays.action + delays.sensor)
-    problem = Problem(
-        plant.model, config.parameters, experiments(plant, config.measurements, config.parameters, short, noise)
-    )
+    problem = _problem(plant, config, fitted, fit.warm_up_s, noise)
     best, _, _ = lowest(problem, fit.starts, fit.iterations, fit.seed)
     return best[: problem.size]

@@ -71,6 +71,9 @@ class SensorParameter(Parameter):
 class SensorDelay(SensorParameter):
     """Age of a reading at its time stamp, s."""
 
+    fields: tuple[str, ...] = ()
+    """Fields of the env's state that come from the same sensor, and are late in presets; none is the channel alone."""
+
     word, neutral, unit = "sensor delay", 0.0, "s"
 
     def check(self, low: np.ndarray, high: np.ndarray) -> None:

@@ -117,10 +117,13 @@ def predict(
     values: np.ndarray,
     held_out: Sequence[Segment],
     noise: Mapping[str, np.ndarray],
+    *,
+    read: bool = False,
 ) -> Prediction:
     """Simulate windows in open loop with given values of the parameters.
 
-    The first state of each window is fitted to its readings, as nothing else tells it: `2 nv` numbers of each window.
+    The first state of each window is fitted to its readings, as nothing else tells it: `2 nv` numbers of each window;
+    or it is the one that was read.
 
     Args:
         plant: the nominal model.
@@ -129,8 +132,10 @@ def predict(
         values: `(P,)`, theirs.
         held_out: windows.
         noise: by channel, `(size,)`.
+        read: whether windows begin with the states that were read.
     """
-    whole = Problem(plant.model, parameters, experiments(plant, measurements, parameters, held_out, dict(noise)))
+    beside = experiments(plant, measurements, parameters, held_out, dict(noise), read=read)
+    whole = Problem(plant.model, parameters, beside)
     time, measured, predicted, window = [], [], [], []
     for number, one in enumerate(whole.experiments):
         alone = Problem(plant.model, parameters, (one,))
