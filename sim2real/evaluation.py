@@ -160,15 +160,11 @@ def play_fleet(
     deterministic: bool = True,
 ) -> np.ndarray:
     """Successes on every robot of a fleet, bool `(units, episodes)`."""
-    copies = min(COPIES, episodes)
+    copies, units = min(COPIES, episodes), len(fleet.units)
     env = make_fleet_env(policy, fleet, copies=copies, seed=seed)
-    try:
-        each = -(-episodes // copies)
-        found = play(policy.agent, env, each, seed=seed, success=success, deterministic=deterministic)
-    finally:
-        env.close()
+    found = _play_and_close(policy, env, -(-episodes // copies), seed, success, deterministic)
     # (copies, units, each) to (units, each, copies): what was played side by side stays together in time
-    return found.reshape(copies, len(fleet.units), each).transpose(1, 2, 0).reshape(len(fleet.units), -1)[:, :episodes]
+    return found.reshape(copies, units, -1).transpose(1, 2, 0).reshape(units, -1)[:, :episodes]
 
 
 def play_sim(
@@ -177,12 +173,17 @@ def play_sim(
     """Successes in the nominal simulation, bool `(episodes,)`."""
     count = min(episodes, 8 * COPIES)
     env = policy.wrap(policy.make_sim(count, seed))
+    found = _play_and_close(policy, env, -(-episodes // count), seed, success, deterministic)
+    return found.T.reshape(-1)[:episodes]
+
+
+def _play_and_close(
+    policy: Policy, env: TensorEnv, each: int, seed: int, success: Success, deterministic: bool
+) -> np.ndarray:
     try:
-        each = -(-episodes // count)
-        found = play(policy.agent, env, each, seed=seed, success=success, deterministic=deterministic)
+        return play(policy.agent, env, each, seed=seed, success=success, deterministic=deterministic)
     finally:
         env.close()
-    return found.T.reshape(-1)[:episodes]
 
 
 def evaluate_policy(

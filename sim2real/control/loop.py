@@ -18,8 +18,9 @@ from cairngym.sim2real.control.limits import CommandLimits, Limit, LimitChain
 from cairngym.sim2real.control.realtime import DeadMansSwitch, realtime_priority, without_garbage_collection
 from cairngym.sim2real.control.recorder import FlightRecorder
 from cairngym.sim2real.control.report import LoopReport
+from cairngym.sim2real.control.stepped import Stepped
 from cairngym.sim2real.control.watchdog import Watchdog, WatchdogConfig, flatten
-from cairngym.sim2real.robot import LockstepRobot, Reading, RobotError, RobotInterface, RobotSpec
+from cairngym.sim2real.robot import LockstepRobot, RobotError, RobotInterface, RobotSpec
 
 Policy = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """A reading's arrays `(size,)` by channel -> action `(command.size,)`. Policies that remember have a method `reset`,
@@ -96,7 +97,7 @@ class ControlLoop:
         self.config = config or LoopConfig()
         self.policy, self.recorder, self.spec = policy, recorder, robot.spec
         self.lockstep = clock is None and isinstance(robot, LockstepRobot)
-        self.robot = _Stepped(robot) if self.lockstep and isinstance(robot, LockstepRobot) else robot
+        self.robot = Stepped(robot) if self.lockstep and isinstance(robot, LockstepRobot) else robot
         self.clock = clock or (LockstepClock() if self.lockstep else MonotonicClock(self.config.spin_s))
         self.period_s = self.config.period_s(self.spec)
         for one in filters:
@@ -298,34 +299,3 @@ def forget(policy: Policy) -> None:
     reset = getattr(policy, "reset", None)
     if callable(reset):
         reset()
-
-
-class _Stepped(RobotInterface):
-    """A robot that waits for commands, as one that does not: sending a command makes the next reading."""
-
-    def __init__(self, robot: LockstepRobot) -> None:
-        self.robot, self.spec = robot, robot.spec
-        self._reading: Reading | None = None
-
-    def read(self) -> Reading | None:
-        return self._reading
-
-    def wait(self, after: int, timeout_s: float) -> Reading | None:
-        return self._reading
-
-    def send(self, command: np.ndarray) -> None:
-        self._reading = self.robot.step(command)
-
-    def stop(self, reason: str) -> None:
-        self.robot.stop(reason)
-
-    @property
-    def stopped(self) -> str | None:
-        return self.robot.stopped
-
-    def reset(self, episode: int | None = None) -> Reading:
-        self._reading = self.robot.reset(episode)
-        return self._reading
-
-    def close(self) -> None:
-        self.robot.close()
