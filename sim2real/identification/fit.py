@@ -139,7 +139,7 @@ def identify(
         iterations: at most, of each fit.
         resolution: greatest standard error of what counts as identified, in half ranges.
         seed: of the starts.
-        begin: the first start `(size,)`; None is nominal.
+        begin: the first start `(size,)`; None is where the parameters say, which is nominal unless they say otherwise.
 
     Raises:
         ValueError: no starts, or no iterations.
@@ -162,7 +162,7 @@ def lowest(
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """The lowest minimum that the starts of `identify` find: where, its Jacobian, and the cost where each ended."""
     draws = np.random.default_rng(seed).uniform(problem.low, problem.high, (starts - 1, problem.size))
-    first = problem.start if begin is None else np.clip(begin, problem.low, problem.high)
+    first = problem.begin if begin is None else np.clip(begin, problem.low, problem.high)
     ends = [minimize(problem, problem.vector(start), iterations) for start in (first, *draws)]
     costs = tuple(float((problem.residual(end)[: problem.data_rows] ** 2).sum()) for end, _ in ends)
     best, jacobian = ends[int(np.argmin(costs))]

@@ -54,6 +54,8 @@ class Inertia(ModelParameter):
             raise ValueError(f"Expected one body and factors low < 1 < high on its mass for {self.label!r}.")
         if not 0 < self.stretch[0] < 1 < self.stretch[1] or self.shear <= 0 or self.shift <= 0:
             raise ValueError(f"Expected stretches around 1 and positive shears and shifts for {self.label!r}.")
+        if self.begin is not None:
+            raise ValueError(f"Expected no begin for {self.label!r}, which is ten numbers, got {self.begin}.")
 
     def labels(self) -> tuple[str, ...]:
         """The ten numbers."""

@@ -29,6 +29,8 @@ class Parameter(ABC):
     """Whether the bounds are multiples of the nominal value."""
     nominal: float | None = None
     """Where the fit starts and what an unidentifiable parameter keeps; None is the model's own value."""
+    begin: float | None = None
+    """Where the fit starts instead, absolute, if it sees its way better from there; None is the nominal value."""
 
     unit: ClassVar[str] = "1"
 
@@ -62,6 +64,11 @@ class Parameter(ABC):
         """The nominal value, `(size,)`."""
         return np.array([self.model_value(model) if self.nominal is None else self.nominal])
 
+    def first(self, model: mujoco.MjModel) -> np.ndarray:
+        """Where the first fit starts, `(size,)`."""
+        start = self.start(model)
+        return start if self.begin is None else np.full_like(start, self.begin)
+
     def bounds(self, model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest values, each `(size,)`.
 
@@ -76,6 +83,10 @@ class Parameter(ABC):
             )
         factor = start if self.relative else np.ones_like(start)
         low, high = np.minimum(self.low * factor, self.high * factor), np.maximum(self.low * factor, self.high * factor)
+        if self.begin is not None and not low.min() <= self.begin <= high.max():
+            raise ValueError(
+                f"Expected a fit of {self.label!r} to begin within [{low.min():g}, {high.max():g}], got {self.begin:g}."
+            )
         if ((start < low) | (start > high)).any():
             raise ValueError(
                 f"Expected bounds of {self.label!r} around its nominal value {start[0]:g} {self.unit}, "

@@ -62,6 +62,7 @@ class Problem:
         self.model, self.parameters, self.experiments = model, tuple(parameters), tuple(experiments)
         self.step = step
         self.start = np.concatenate([parameter.start(model) for parameter in parameters])
+        self.begin = np.concatenate([parameter.first(model) for parameter in parameters])
         low, high = zip(*(parameter.bounds(model) for parameter in parameters), strict=True)
         self.low, self.high = np.concatenate(low), np.concatenate(high)
         self.half = (self.high - self.low) / 2

@@ -17,6 +17,7 @@ from cairngym.sim2real.identification.fleet import (
     together,
     write_summary,
 )
+from cairngym.sim2real.identification.oracle_excitation import OracleConfig
 from cairngym.sim2real.identification.plant import load_plant
 from cairngym.sim2real.identification.problem import Problem
 from cairngym.sim2real.randomization.config import RandomizationConfig
@@ -65,7 +66,7 @@ def outcome(config, estimates, noise):
         whiteness=0.0, costs=(1.0,), noise={"qvel": noise}, values=np.array([one.value for one in estimates]),
         problem=Problem(model, config.identification.parameters, ()),
     )  # fmt: skip
-    return SimpleNamespace(found=found)
+    return SimpleNamespace(found=found, noise=found.noise)
 
 
 def test_robots_are_taken_together_as_computed_by_hand(config):
@@ -135,6 +136,26 @@ def test_units_of_a_fleet_are_identified_each_alone(config, tmp_path):
     assert told["estimates"][0]["of_each"] == pytest.approx([truth[name][0] for name in seen], rel=1e-3)
 
 
+def test_a_sensor_that_the_robots_lack_is_refused_before_anything_is_played(config):
+    asked = replace(config, sensors=("qvell",))
+    with pytest.raises(UnknownNameError, match=r"Unknown sensor 'qvell'\. Did you mean 'qvel'"):
+        identify_fleet(asked, {"one": lambda: SimulatedRobot(config.model)})
+
+
+def test_the_noise_of_what_nothing_of_the_model_measures_is_that_of_the_logs(config):
+    noisy = RandomizationConfig(events=(SensorNoise(field="velocity", component=1, std=0.05),))
+    oracle = OracleConfig(duration_s=1.5, logs=2, noise=0.3)
+    fleet = identify_fleet(
+        replace(config, excitation=oracle, sensors=("velocity",)),
+        {"one": lambda: SimulatedRobot(config.model, randomization=noisy)},
+    )
+    assert fleet.noise["velocity"][1] == pytest.approx(0.05, rel=0.35)
+    stds = {event.component: event.std for event in fleet.identified.events if isinstance(event, SensorNoise)}
+    assert stds == {k: pytest.approx(value, rel=1e-2) for k, value in enumerate(fleet.noise["velocity"])}
+    gains = [one.value for one in fleet.estimates]
+    assert gains == pytest.approx([1.0, 1.0], rel=1e-2), "the model's own, from the oracle's episodes"
+
+
 def test_no_robot_is_refused(config):
     with pytest.raises(ValueError, match="at least one robot"):
         identify_fleet(config, {})
@@ -143,19 +164,25 @@ def test_no_robot_is_refused(config):
 def test_commands_swing_about_the_centre_that_is_asked_for(config):
     asked = replace(config.excitation, center=(0.5, 0.0), amplitude=0.4, logs=1)
     plant = load_plant(config.model)
-    (found,) = excitations(replace(config, excitation=asked), plant)
+    (found,) = excitations(asked, config.identification, plant)
     np.testing.assert_allclose(found.command[0], (0.5, 0.0), atol=1e-12)
     # Half of the range is left above 0.5, of which four tenths may be used; all of it on either side of 0.
     np.testing.assert_allclose(np.abs(found.command - (0.5, 0.0)).max(axis=0), (0.2, 0.4), rtol=1e-9)
     with pytest.raises(ValueError, match="2 commands within their limits"):
-        excitations(replace(config, excitation=replace(asked, center=(1.5, 0.0))), plant)
+        excitations(replace(asked, center=(1.5, 0.0)), config.identification, plant)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"sensor": ["qvel"]}, "Did you mean 'sensors'"),
-        ({"sensors": ["qvell"]}, r"robot\.yaml: sensors: Unknown measured channel 'qvell'. Did you mean 'qvel'"),
+        ({"excitation": {"kind": "orakle", "duration_s": 1.0}}, r"excitation\.kind: .*Did you mean 'oracle'"),
+        ({"excitation": {"kind": "oracle", "duration_s": 1.0, "sines": 3}}, r"excitation\.sines: unknown key"),
+        ({"excitation": {"kind": "oracle", "duration_s": 0.0}}, "longer than 0 s"),
+        ({"excitation": {"kind": "oracle", "duration_s": 1.0, "noise": -1.0}}, "noise >= 0"),
+        ({"excitation": [1.0]}, "excitation: expected a mapping"),
+        ({"identification": {**ROBOT["identification"], "fit": {"step": 2.0}}}, "step of finite differences"),
+        ({"identification": {**ROBOT["identification"], "fit": {"first_states": "raed"}}}, "Did you mean 'read'"),
         ({"model": None}, "model: expected it, got nothing"),
         ({"excitation": {"duration_s": 1.0, "candidate": 3}}, "Did you mean 'candidates'"),
         ({"identification": {**ROBOT["identification"], "fit": {"warm_up_s": -1.0}}}, "windows longer than 0 s"),
