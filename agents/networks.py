@@ -192,8 +192,9 @@ class ActorCritic(nn.Module):
     def _unroll(self, latent: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor) -> torch.Tensor:
         keep = (~begins).to(latent.dtype).unsqueeze(-1)
         steps = []
-        for t in range(len(latent)):
-            memory = self.gru(latent[t], memory * keep[t])  # type: ignore[misc]
+        # Indexing by step would have every backward step write a gradient of the whole sequence.
+        for now, kept in zip(latent.unbind(0), keep.unbind(0), strict=True):
+            memory = self.gru(now, memory * kept)  # type: ignore[misc]
             steps.append(memory)
         return torch.stack(steps)
 
