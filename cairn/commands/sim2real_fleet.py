@@ -24,7 +24,7 @@ ROBOTS = "cairngym.configs.sim2real.robots"
 class Fleet:
     """Identify several twins of a fleet alike, and write presets of what they have in common and how they differ.
 
-    The same excitations are played on every unit, each is identified alone, and the output folder gets
+    Every unit is excited alike, each is identified alone, and the output folder gets
     identified/NAME.yaml (the means), identified_randomized/NAME.yaml (deviations around them), identified/NAME.json
     and, with --reports, a report of each unit.
 

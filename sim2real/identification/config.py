@@ -74,6 +74,8 @@ class FitConfig:
     and many pieces make it too much to fit."""
     step: float = STEP
     """Of finite differences, as a part of half a range: small motions of contacts jump, which larger steps smooth."""
+    polish: int = 0
+    """Evaluations of a search without derivatives after the fit, for contacts whose jumps mislead it."""
     least_rows: int = 20
     """Shorter segments are left out."""
 
@@ -82,6 +84,8 @@ class FitConfig:
             raise ValueError("Expected at least one start, one iteration and 5 rows.")
         if not 0 < self.resolution < 1 or not 0 < self.held_out < 1:
             raise ValueError("Expected a resolution and a held-out share between 0 and 1.")
+        if self.polish < 0:
+            raise ValueError(f"Expected polish >= 0, got {self.polish}.")
         if not 0 < self.step < 1:
             raise ValueError(f"Expected a step of finite differences between 0 and 1, got {self.step}.")
         for length in (self.window_s, self.warm_up_s, self.piece_s):

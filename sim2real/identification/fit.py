@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from cairngym.envs.checks import unknown_name
 from cairngym.sim2real.identification.experiment import Delays, Experiment, noises
@@ -30,6 +30,8 @@ from cairngym.sim2real.identification.toolbox import sysid
 CONFIDENCE = 0.95
 EDGE = 0.01
 """Fits start at least this far inside of the bounds, in half ranges."""
+SIMPLEX = 0.2
+"""Edges of the simplex that `polished` begins with, in half ranges."""
 SAME_MINIMUM = 0.01
 """Starts whose costs differ by less than this part of the lowest have found the same minimum."""
 
@@ -127,6 +129,7 @@ def identify(
     resolution: float = RESOLUTION,
     seed: int = 0,
     begin: np.ndarray | None = None,
+    polish: int = 0,
 ) -> Identification:
     """Fit the parameters of a problem.
 
@@ -140,6 +143,7 @@ def identify(
         resolution: greatest standard error of what counts as identified, in half ranges.
         seed: of the starts.
         begin: the first start `(size,)`; None is where the parameters say, which is nominal unless they say otherwise.
+        polish: evaluations of a search without derivatives after the best start; see `polished`.
 
     Raises:
         ValueError: no starts, or no iterations.
@@ -148,6 +152,8 @@ def identify(
         raise ValueError(f"Expected at least one start and one iteration, got {starts} and {iterations}.")
     problem.pins = problem.pins[:0]
     best, jacobian, costs = lowest(problem, starts, iterations, seed, begin)
+    if polish:
+        best, jacobian = minimize(problem, polished(problem, best, polish), iterations)
     for _ in range(3):
         found = told(problem, best, jacobian, resolution)
         if found.free.shape[1] <= len(problem.pins):
@@ -188,6 +194,28 @@ def minimize(problem: Problem, start: np.ndarray, iterations: int) -> tuple[np.n
         output=io.StringIO(),
     )  # fmt: skip
     return np.asarray(result.x, float) * scale, np.asarray(result.jac, float)
+
+
+def polished(problem: Problem, x: np.ndarray, evaluations: int) -> np.ndarray:
+    """Where a simplex search (Nelder and Mead 1965) gets to from a point, over the parameters that simulations feel.
+
+    Contacts that chatter make residuals jump, so that derivatives end in wrong places; a simplex wider than the jumps
+    goes on from there.
+    """
+    own = problem.physical[problem.physical < problem.size]
+    low, high, half = problem.low[own], problem.high[own], problem.half[own]
+
+    def at(move: np.ndarray) -> np.ndarray:
+        moved = x.copy()
+        moved[own] = np.clip(x[own] + move * half, low, high)
+        return moved
+
+    inward = np.where(x[own] > (low + high) / 2, -SIMPLEX, SIMPLEX)
+    found = optimize.minimize(
+        lambda move: float((problem.residual(at(move)) ** 2).sum()), np.zeros(len(own)), method="Nelder-Mead",
+        options={"initial_simplex": np.concatenate((np.zeros((1, len(own))), np.diag(inward))), "maxfev": evaluations},
+    )  # fmt: skip
+    return at(found.x)
 
 
 def told(problem: Problem, x: np.ndarray, jacobian: np.ndarray, resolution: float) -> Information:

@@ -71,7 +71,8 @@ class Problem:
         self._parts = np.split(np.arange(self.size), np.cumsum([len(one.start(model)) for one in parameters])[:-1])
         sensing = [isinstance(one, SensorParameter) for one in self.parameters]
         unfelt = [part for part, sensed in zip(self._parts, sensing, strict=True) if sensed]
-        self._physical = np.setdiff1d(np.arange(self._edges[-1]), np.concatenate([np.zeros(0, int), *unfelt]))
+        self.physical = np.setdiff1d(np.arange(self._edges[-1]), np.concatenate([np.zeros(0, int), *unfelt]))
+        """Which numbers of the vector simulations depend on."""
         self._pool: list[mujoco.MjModel] = []
         self._data, self._set_by_hand = mujoco.MjData(model), constraints_set_by_hand(model)
         self._built = 0
@@ -191,7 +192,7 @@ class Problem:
         experiment, found = self.experiments[number], []
         known: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         for column in columns.T:
-            values, self._built, key = self.parameter_dict(column), 0, column[self._physical].tobytes()
+            values, self._built, key = self.parameter_dict(column), 0, column[self.physical].tobytes()
             if key not in known:
                 model, (offset, delay) = self._build(values), self._beginning(number, values)
                 known[key] = (experiment.state(model, offset, delay), *experiment.drive(model, offset, delay))

@@ -81,7 +81,7 @@ def identify_logs(
     problem = _problem(plant, config, fitted, fit.piece_s, noise)
     found = identify(
         problem, starts=fit.starts, iterations=fit.iterations, resolution=fit.resolution, seed=fit.seed,
-        begin=_warm_up(plant, config, fitted, noise),
+        begin=_warm_up(plant, config, fitted, noise), polish=fit.polish,
     )  # fmt: skip
     kept = windows(held, fit.window_s)
 

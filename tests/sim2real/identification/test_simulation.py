@@ -149,6 +149,21 @@ def test_first_states_come_from_the_least_noisy_of_several_channels(plant, order
         np.testing.assert_array_equal(positions(plant.model, plant.home, measurements, one), qpos)
 
 
+@pytest.mark.parametrize("read", [True, False])
+def test_first_states_trust_the_noise_of_all_segments(plant, read):
+    """In this one a camera that is off happens to show none."""
+    command = waves(0, 40, DT, 1, 0.8)
+    qpos, _ = record(plant.model, command, dt=DT)
+    one = segment("log", DT, command, encoder=qpos, camera=qpos + 0.3)
+    both = (
+        Measurement(channel="encoder", quantity="qpos", noise=0.01), Measurement(channel="camera", quantity="qpos"),
+    )  # fmt: skip
+    noise = {"encoder": np.full(2, 0.01), "camera": np.full(2, 0.05)}
+    found = Experiment(plant, both, one, Delays(), noise, read=read)
+    np.testing.assert_allclose(found.qpos, qpos[0], atol=0.0 if read else 5e-3)
+    assert len(found.free) == (0 if read else 4)
+
+
 def test_segments_too_short_for_delays_and_channels_of_another_size_are_refused(plant):
     with pytest.raises(LogError, match="longer than the delays"):
         experiment(plant, rows=20, delays=Delays(action=0.38))
@@ -181,6 +196,10 @@ def test_bounds_that_physics_excludes_are_refused(plant):
         ActionDelay(low=-0.1, high=0.1).bounds(plant.model)
     with pytest.raises(ValueError, match="low < high"):
         Mass(names=("bob",), low=2.0, high=1.0)
+    with pytest.raises(ValueError, match="begin within"):
+        ActionDelay(low=0.0, high=0.1, begin=0.2).bounds(plant.model)
+    with pytest.raises(ValueError, match="ten numbers"):
+        Inertia(names=("bob",), begin=1.0)
     with pytest.raises(ValueError, match="a tuple of names"):
         Mass(names="bob", low=0.5, high=1.0)
     scaled = plant_of(plant.model, scale=(2.0,), offset=(0.5,))
