@@ -21,6 +21,8 @@ from cairngym.experiments.analysis import steps_text
 from cairngym.experiments.statistics import Band
 
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)))
+MARKERS = ("o", "s", "D", "^")
+"""Of points, as `DASHES` are of curves: they change where the colours begin again."""
 PANEL = (4.3, 3.0)
 """Width and height of one panel in inches."""
 DPI = 130

@@ -19,6 +19,7 @@ from cairngym.experiments.analysis import (
 )
 from cairngym.experiments.figures import (
     DASHES,
+    MARKERS,
     Theme,
     draw_band,
     grid,
@@ -63,7 +64,7 @@ def plots(experiment: Experiment, cells: Mapping[tuple[str, str], Cell]) -> list
 
 
 def variant_styles(experiment: Experiment, theme: Theme) -> dict[str, dict[str, Any]]:
-    """Colour and dash of every variant; after six colours the dashes change."""
+    """Colour and dash of every variant; after six colours the dashes, and the markers of points, change."""
     others = [name for name in experiment.variants if name != experiment.plan.baseline]
     styles: dict[str, dict[str, Any]] = {experiment.plan.baseline: {"color": theme.baseline, "linestyle": "solid"}}
     for index, name in enumerate(others):
@@ -181,7 +182,7 @@ def _intervals(
     figure, (panel,) = grid(1, theme, width=7.4, height=height)
     styles = variant_styles(experiment, theme)
     for index, variant in enumerate(variants):
-        color = styles[variant]["color"]
+        color, marker = styles[variant]["color"], MARKERS[DASHES.index(styles[variant]["linestyle"])]
         offset = (index - (len(variants) - 1) / 2) * 0.8 / max(len(variants), 2)
         found = [(row + offset, one) for row, name in enumerate(rows) if (one := read(name, variant))]
         places = [place for place, _ in found]
@@ -189,7 +190,7 @@ def _intervals(
         panel.plot(
             [i.value for _, i in found],
             places,
-            "o",
+            marker,
             color=color,
             markersize=6.5,
             label=variant,
@@ -201,8 +202,8 @@ def _intervals(
                 ends = [run.final.success for run in experiment.select(name, variant) if run.final]
                 if ends:  # an empty unclipped line would widen the layout
                     panel.plot(
-                        ends, [row + offset] * len(ends), "o", color=color, markersize=4, markerfacecolor=theme.paper,
-                        markeredgewidth=1, clip_on=False, zorder=3,
+                        ends, [row + offset] * len(ends), marker, color=color, markersize=4, clip_on=False, zorder=3,
+                        markerfacecolor=theme.paper, markeredgewidth=1,
                     )  # fmt: skip
     if reference is not None:
         panel.axvline(reference, color=theme.ink, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
