@@ -68,7 +68,7 @@ def collect(robot: LockstepRobot, excitation: Excitation, *, repeats: int = 1) -
 
 
 def collect_played(
-    robot: LockstepRobot, policy: Callable[[Reading], np.ndarray], *, duration_s: float, meta: Mapping[str, Any] = {}
+    robot: LockstepRobot, policy: Callable[[Reading], np.ndarray], *, duration_s: float, meta: Mapping[str, Any]
 ) -> RobotLog:
     """Let a policy play an episode by what the robot measures, until it is over or the time is.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -142,7 +142,7 @@ def players(config: FleetConfig, plant: Plant) -> Iterator[list[Play]]:
     if isinstance(asked, ExcitationConfig):
         yield [partial(collect, excitation=plan) for plan in excitations(asked, config.identification, plant)]
         return
-    with OraclePlayer(config.model, asked) as player:
+    with closing(OraclePlayer(config.model, asked)) as player:
 
         def play(robot: LockstepRobot, number: int) -> RobotLog:
             player.begin(number)

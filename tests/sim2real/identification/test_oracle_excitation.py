@@ -1,5 +1,7 @@
 """A task's oracle on a robot: by its readings alone, disturbed alike on every robot."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ MAZE = "PointMaze_Open-v3"
 
 
 def played(config, randomization=None, episode=0):
-    with OraclePlayer(MAZE, config) as player, SimulatedRobot(MAZE, randomization=randomization) as robot:
+    with closing(OraclePlayer(MAZE, config)) as player, SimulatedRobot(MAZE, randomization=randomization) as robot:
         player.begin(episode)
         return collect_played(robot, player, duration_s=config.duration_s, meta={"excitation_seed": config.seed})
 
@@ -42,7 +44,7 @@ def test_it_acts_on_what_is_measured():
 def test_the_noise_is_the_same_on_every_robot_and_another_in_every_episode():
     reading = Reading(sequence=0, time_s=0.0, received_s=0.0, values={})
     asked = OracleConfig(duration_s=1.0, noise=0.3, random_actions=0.2, seed=4)
-    with OraclePlayer(MAZE, asked) as player:
+    with closing(OraclePlayer(MAZE, asked)) as player:
         player._oracle = lambda obs, state: torch.zeros(1, 2)
 
         def drawn(number, count=2000):
@@ -65,5 +67,5 @@ def test_tasks_without_an_oracle_and_robots_that_measure_too_little_are_refused(
     config = OracleConfig(duration_s=1.0)
     with pytest.raises(UnknownNameError, match="no oracle for the task 'FetchSlide-v4'"):
         OraclePlayer("FetchSlide-v4", config)
-    with OraclePlayer(MAZE, config) as player, pytest.raises(ValueError, match="measures what the oracle of"):
+    with closing(OraclePlayer(MAZE, config)) as player, pytest.raises(ValueError, match="measures what the oracle of"):
         player(Reading(sequence=0, time_s=0.0, received_s=0.0, values={}))
