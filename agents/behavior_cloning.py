@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from cairngym.agents.behavior_cloning_config import BehaviorCloningConfig
+from cairngym.agents.checkpoint import load_moments
 from cairngym.agents.cloning import from_env
 from cairngym.agents.core import Actor, Agent, Callback
 from cairngym.agents.demonstration_sources import load_demonstrations
@@ -162,7 +163,7 @@ class BehaviorCloning(Agent):
         """
         check_same_networks(self.model, snapshot["model"])
         self.model.load_state_dict(snapshot["model"])
-        self.optimizer.load_state_dict(snapshot["optimizer"])
+        load_moments(self.optimizer, snapshot["optimizer"])
         self.generator.set_state(snapshot["generator"].cpu())
         self.steps_done = snapshot["steps_done"]
         shown = snapshot["shown"]

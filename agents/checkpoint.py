@@ -94,6 +94,18 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     return content
 
 
+def load_moments(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Take over what an optimizer gathered; its own settings stay, where another run goes on with other ones.
+
+    Raises:
+        ValueError: `saved`, a `state_dict`, is of other parameters.
+    """
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(to_plain(saved))  # a copy: it would share its tensors
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+
+
 def _not_a_checkpoint(path: Path, found: str) -> ValueError:
     size = path.stat().st_size
     return ValueError(

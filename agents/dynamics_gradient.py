@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch import nn
 
-from cairngym.agents.checkpoint import to_plain
+from cairngym.agents.checkpoint import load_moments, to_plain
 from cairngym.agents.core import Actor, Agent, Callback, Metrics
 from cairngym.agents.dynamics_gradient_config import DynamicsGradientConfig
 from cairngym.agents.inputs import Inputs, make_encoder
@@ -247,7 +247,7 @@ class DynamicsGradient(Agent):
         """
         check_same_networks(self.model, snapshot["model"])
         self.model.load_state_dict(snapshot["model"])
-        self.optimizer.load_state_dict(to_plain(snapshot["optimizer"]))  # which would else share its tensors
+        load_moments(self.optimizer, snapshot["optimizer"])
         self.steps_done = snapshot["steps_done"]
 
     def forget_env(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from cairngym.agents.checkpoint import to_plain
+from cairngym.agents.checkpoint import load_moments, to_plain
 from cairngym.agents.core import Agent
 from cairngym.agents.critics import EnsembleCritic, Features, Minibatch, follow, frozen_copy, frozen_view
 from cairngym.agents.inputs import make_encoder
@@ -173,6 +173,6 @@ class GradientSteps(Agent):
     def _set_learned(self, snapshot: Mapping[str, Any]) -> None:
         check_same_networks(self.networks, snapshot["networks"])
         self.networks.load_state_dict(snapshot["networks"])
-        self.critic_optimizer.load_state_dict(snapshot["critic_optimizer"])
-        self.actor_optimizer.load_state_dict(snapshot["actor_optimizer"])
+        load_moments(self.critic_optimizer, snapshot["critic_optimizer"])
+        load_moments(self.actor_optimizer, snapshot["actor_optimizer"])
         self.updates_done = snapshot["updates_done"]

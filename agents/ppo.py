@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from cairngym.agents.checkpoint import load_moments
 from cairngym.agents.cloning import Cloning
 from cairngym.agents.core import Actor, Agent, Callback, Metrics, check_autoreset, check_discounts, update_shapers
 from cairngym.agents.distributions import make_distribution
@@ -290,9 +291,11 @@ class PPO(Agent):
         check_same_networks(self.model, snapshot["model"])
         self.model.load_state_dict(snapshot["model"])
         self.distribution.load_state_dict(snapshot["distribution"])
-        self.optimizer.load_state_dict(snapshot["optimizer"])
+        load_moments(self.optimizer, snapshot["optimizer"])
         self.generator.set_state(snapshot["generator"].cpu())
-        self.steps_done, self.learning_rate = snapshot["steps_done"], snapshot["learning_rate"]
+        self.steps_done = snapshot["steps_done"]
+        if self.config.schedule == "kl":  # which a constant rate need not be the saved one of
+            self.learning_rate = snapshot["learning_rate"]
         if "cloning" in snapshot:  # checkpoints of agents that could not imitate have none
             self.cloning.set_state(snapshot["cloning"])
         carried = {name: value.to(self.device, copy=True) for name, value in snapshot["carried"].items()}

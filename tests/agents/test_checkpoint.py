@@ -1,14 +1,16 @@
 import enum
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from agent_toys import identity, recall
+from goal_toys import make_line
 
-from cairngym.agents.checkpoint import read_checkpoint, to_plain, write_checkpoint
+from cairngym.agents.checkpoint import load_moments, read_checkpoint, to_plain, write_checkpoint
 from cairngym.agents.ppo import PPO
 from cairngym.agents.ppo_config import PPOConfig
-from cairngym.agents.registry import load_agent
+from cairngym.agents.registry import load_agent, make_agent
 
 SMALL = PPOConfig(rollout_steps=4, minibatch=64, hidden=(8,))
 
@@ -92,3 +94,41 @@ def test_load_agent_makes_the_agent_of_the_file(tmp_path):
     agent.save(tmp_path / "agent.pt")
     other = load_agent(tmp_path / "agent.pt", recall(num_envs=8))
     assert other.config == agent.config
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac", "td3", "bc"])
+def test_who_goes_on_from_a_snapshot_learns_at_its_own_rate(name):
+    def agent(rate):
+        return make_agent(name, identity(num_envs=8) if name == "ppo" else make_line(8), learning_rate=rate)
+
+    first, second = agent(1e-2), agent(1e-5)
+    second.set_state(first.get_state())
+    optimizers = [part for part in vars(second).values() if isinstance(part, torch.optim.Optimizer)]
+    assert optimizers
+    assert {group["lr"] for part in optimizers for group in part.param_groups} == {1e-5}
+    assert getattr(second, "learning_rate", 1e-5) == 1e-5
+
+
+def test_a_rate_that_the_divergence_led_is_gone_on_with():
+    first, second = (PPO(identity(num_envs=8), replace(SMALL, schedule="kl", learning_rate=r)) for r in (1e-2, 1e-5))
+    second.set_state(first.get_state())
+    assert second.learning_rate == 1e-2
+
+
+def test_moments_are_taken_over_as_copies():
+    def trained(rate):
+        weight = torch.nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.Adam([weight], lr=rate)
+        weight.sum().backward()
+        optimizer.step()
+        return weight, optimizer
+
+    (weight, optimizer), (other_weight, other) = trained(0.1), trained(0.5)
+    saved = other.state_dict()
+    load_moments(optimizer, saved)
+    before = saved["state"][0]["exp_avg"].clone()
+    weight.grad = torch.full((3,), 5.0)
+    optimizer.step()
+    torch.testing.assert_close(saved["state"][0]["exp_avg"], before)
+    torch.testing.assert_close(other.state[other_weight]["exp_avg"], before)
+    assert float(optimizer.state[weight]["step"]) == 2.0
