@@ -205,7 +205,7 @@ def together(config: FleetConfig, outcomes: Mapping[str, Outcome]) -> Fleet:
         ),
         identified_randomized=replace(
             ranged, events=ranged.events + sensing,
-            description=f"Means of what was identified on {of}, {config.deviations:g} deviations to either side.",
+            description=f"Means of what was identified on {of}, ranges {2 * config.deviations:g} deviations wide.",
         ),
     )  # fmt: skip
 
