@@ -42,7 +42,7 @@ def _bars(study: GapStudy, axes: Axes) -> None:
     axes.set_ylabel("success, 95 % intervals")
     axes.set_ylim(-0.03, 1.03)
     axes.set_title(f"{study.task}: simulation and {len(study.units)} hidden twins", fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
+    axes.figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)  # bars leave no room within
 
 
 def _whisker(axes: Axes, x: float, interval: Interval, colour: str, label: str | None) -> None:
