@@ -73,7 +73,8 @@ class QuadrotorWorld(ArenaWorld):
         """Position, velocity, attitude and rates one step later."""
         thrust, roll, pitch, turn = (part.clamp(-1.0, 1.0) for part in action.unbind(-1))
         lift = GRAVITY * (1.0 + self.thrust_range * thrust)
-        controls = (lift, self.max_tilt * roll, self.max_tilt * pitch, self.max_rate * turn)
+        gain = self.tilt_gain * self.max_tilt  # what the autopilot asks for while the vehicle is level
+        controls = (lift, gain * roll, gain * pitch, self.max_rate * turn)
         position = split(state["position"])
         motion = (*split(state["velocity"]), *split(state["attitude"]), *split(state["rates"]))
         position, motion = self._runge_kutta(position, motion, controls)
@@ -87,33 +88,38 @@ class QuadrotorWorld(ArenaWorld):
         third = self._derivative(_plus(motion, second, dt / 2), controls)
         fourth = self._derivative(_plus(motion, third, dt), controls)
         # x + dt v + dt^2 / 6 (k1 + k2 + k3) is what the scheme gives for x' = v.
+        between = tuple(b + c for b, c in zip(second, third, strict=True))
         moved = tuple(
-            x + dt * v + (dt * dt / 6) * (a + b + c)
-            for x, v, a, b, c in zip(position, motion, first, second, third, strict=False)
+            torch.add(torch.add(x, v, alpha=dt), a + bc, alpha=dt * dt / 6)
+            for x, v, a, bc in zip(position, motion, first, between, strict=False)
         )
         changed = tuple(
-            m + (dt / 6) * (a + d + 2.0 * (b + c))
-            for m, a, b, c, d in zip(motion, first, second, third, fourth, strict=True)
+            torch.add(m, torch.add(a + d, bc, alpha=2.0), alpha=dt / 6)
+            for m, a, bc, d in zip(motion, first, between, fourth, strict=True)
         )
         return moved, changed
 
     def _derivative(self, motion: Motion, controls: Motion) -> Motion:
         u, v, w, roll, pitch, yaw, p, q, r = motion
-        thrust, *tilts, yaw_rate = controls
+        thrust, *rates_when_level, yaw_rate = controls
         sin_roll, cos_roll, sin_pitch, cos_pitch = torch.sin(roll), torch.cos(roll), torch.sin(pitch), torch.cos(pitch)
         sin_yaw, cos_yaw = torch.sin(yaw), torch.cos(yaw)
-        ahead, left = thrust * cos_roll * sin_pitch, thrust * sin_roll
-        turn = (q * sin_roll + r * cos_roll) / cos_pitch
-        asked = (self.tilt_gain * (tilts[0] - roll), self.tilt_gain * (tilts[1] - pitch))
-        commands = (*(rate.clamp(-self.max_rate, self.max_rate) for rate in asked), yaw_rate)
+        upright, left = thrust * cos_roll, thrust * sin_roll
+        ahead = upright * sin_pitch
+        turn = torch.addcmul(q * sin_roll, r, cos_roll) / cos_pitch
+        asked = (
+            torch.sub(rate, tilt, alpha=self.tilt_gain).clamp(-self.max_rate, self.max_rate)
+            for rate, tilt in zip(rates_when_level, (roll, pitch), strict=True)
+        )
+        commands = (*asked, yaw_rate)
         return (
-            ahead * cos_yaw + left * sin_yaw - self.drag * u,
-            ahead * sin_yaw - left * cos_yaw - self.drag * v,
-            thrust * cos_roll * cos_pitch - GRAVITY - self.drag * w,
-            p + turn * sin_pitch,
-            q * cos_roll - r * sin_roll,
+            torch.sub(torch.addcmul(ahead * cos_yaw, left, sin_yaw), u, alpha=self.drag),
+            torch.sub(torch.addcmul(ahead * sin_yaw, left, cos_yaw, value=-1.0), v, alpha=self.drag),
+            torch.sub(upright * cos_pitch - GRAVITY, w, alpha=self.drag),
+            torch.addcmul(p, turn, sin_pitch),
+            torch.addcmul(q * cos_roll, r, sin_roll, value=-1.0),
             turn,
-            *((command - rate) / self.rate_lag for command, rate in zip(commands, (p, q, r), strict=True)),
+            *((command - rate) * (1.0 / self.rate_lag) for command, rate in zip(commands, (p, q, r), strict=True)),
         )
 
     def _limited(self, position: Motion, motion: Motion) -> dict[str, torch.Tensor]:
@@ -159,7 +165,7 @@ class QuadrotorWorld(ArenaWorld):
 
 
 def _plus(motion: Motion, change: Motion, time: float) -> Motion:
-    return tuple(m + time * c for m, c in zip(motion, change, strict=True))
+    return tuple(torch.add(m, c, alpha=time) for m, c in zip(motion, change, strict=True))
 
 
 def _stopped(value: torch.Tensor, rate: torch.Tensor, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
