@@ -294,7 +294,7 @@ class PPO(Agent):
         load_moments(self.optimizer, snapshot["optimizer"])
         self.generator.set_state(snapshot["generator"].cpu())
         self.steps_done = snapshot["steps_done"]
-        if self.config.schedule == "kl":  # which a constant rate need not be the saved one of
+        if self.config.schedule == "kl":  # else the rate is what the config says, whoever learned before
             self.learning_rate = snapshot["learning_rate"]
         if "cloning" in snapshot:  # checkpoints of agents that could not imitate have none
             self.cloning.set_state(snapshot["cloning"])

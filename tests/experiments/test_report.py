@@ -44,20 +44,14 @@ class _Page(HTMLParser):
             self.problems.append((tag, self.getpos()))
 
 
-@pytest.fixture(autouse=True)
-def blank(request, monkeypatch):
-    """Pictures are one pixel, but where a test asks for `drawn`: most are about words and links."""
-    if "drawn" not in request.fixturenames:
-        pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
-        named = report.plots
-        monkeypatch.setattr(
-            report, "plots", lambda *args: [replace(plot, draw=lambda theme: pixel) for plot in named(*args)]
-        )
-
-
 @pytest.fixture
-def drawn():
-    """Asks for real pictures."""
+def blank(monkeypatch):
+    """Pictures are one pixel, for what is about the words and links of a report that another test draws."""
+    pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+    named = report.plots
+    monkeypatch.setattr(
+        report, "plots", lambda *args: [replace(plot, draw=lambda theme: pixel) for plot in named(*args)]
+    )
 
 
 @pytest.fixture
@@ -70,7 +64,7 @@ def _rows(path):
         return list(csv.DictReader(handle))
 
 
-def test_report_has_all_its_parts(toy):
+def test_report_has_all_its_parts(toy, blank):
     paths = write_report(toy.folder)
     assert {path.stem for path in paths.plots.glob("*.png")} == PLOTS | {f"terms_{A}", f"terms_{B}"}
     assert len(_rows(paths.results)) == 2 * 4 * 3
@@ -82,7 +76,7 @@ def test_report_has_all_its_parts(toy):
             assert words in text
 
 
-def test_page_is_self_contained_and_its_links_lead_somewhere(toy):
+def test_page_is_self_contained_and_its_links_lead_somewhere(toy, blank):
     page = _Page(write_report(toy.folder).html.read_text())
     assert page.problems == page.open == []
     assert len(page.pictures) == 2 * 8
@@ -93,7 +87,7 @@ def test_page_is_self_contained_and_its_links_lead_somewhere(toy):
     assert all((toy.folder / target).exists() for target in targets)
 
 
-def test_markdown_shows_plots_that_exist_and_tables_that_line_up(toy):
+def test_markdown_shows_plots_that_exist_and_tables_that_line_up(toy, blank):
     paths = write_report(toy.folder)
     text = paths.markdown.read_text()
     shown = re.findall(r"!\[[^]]*\]\((\S+)\)", text)
@@ -106,7 +100,7 @@ def test_markdown_shows_plots_that_exist_and_tables_that_line_up(toy):
         assert set(block.splitlines()[1]) <= set("|-: ")
 
 
-def test_writing_again_gives_the_same_files(toy, drawn):
+def test_writing_again_gives_the_same_files(toy):
     def content(paths):
         files = [paths.html, paths.markdown, paths.results, paths.summary, *sorted(paths.plots.iterdir())]
         return {path.name: path.read_bytes() for path in files}
